@@ -1,0 +1,1 @@
+"""Checks: questions about attempts, asked before an answer is accepted."""

@@ -1,0 +1,169 @@
+"""The one metered ask: hold → reply → post. Nothing else may call a paid worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic_core import to_json
+
+from orchestrion.checks.protocol import AskWorker, Check
+from orchestrion.domain import FREE, Attempt, Call, Failure, Message, Money, Reply, Request, Usage, Verdict, digest
+from orchestrion.errors import CheckBroken, StepFailed, WorkerFailed
+from orchestrion.journal.protocol import Key
+from orchestrion.workers.protocol import Worker
+
+if TYPE_CHECKING:
+    from orchestrion.engine.execution import Execution
+    from orchestrion.engine.perform import Site
+
+
+async def ask(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Carry an Ask out: note it with its holds in one commit, then call the workers at once; the attempts in order."""
+    execution, step, task = site.execution, site.step, site.task
+    asked = []
+    for call in calls:
+        worker = execution.worker(call.worker, step)
+        request = step.request(task, call)
+        amount = worker.bound(request)
+        asked.append((execution.hold(amount), amount, call, worker, request))
+    log = execution.log
+    log.ask(site.key, turn, site.digest, site.input if turn == 0 else None, [(hold, call) for hold, _, call, _, _ in asked])
+    await log.durable()
+    if len(asked) == 1:
+        return (await _attempt(site, *asked[0], history),)
+    attempts = await asyncio.gather(*(_attempt(site, *one, history) for one in asked), return_exceptions=True)
+    for attempt in attempts:
+        if isinstance(attempt, BaseException):
+            raise attempt
+    return tuple(attempt for attempt in attempts if isinstance(attempt, Attempt))
+
+
+async def _attempt(site: Site, hold: int, amount: Money, call: Call, worker: Worker, request: Request, history: tuple[Attempt, ...]) -> Attempt:
+    """One call and its verdicts. The attempt is in the journal before anything that may take time or fail."""
+    answered = await metered(site.execution, hold, amount, worker, request)
+    reply, log = answered.reply, site.execution.log
+    if reply is None:
+        attempt = Attempt(call, failure=answered.failure, cost=answered.cost, latency_s=answered.latency_s, hold=hold)
+        log.attempt(attempt, checked=True)
+        return attempt
+    value, answer, problems = site.step.read(reply.output, reply.answer)
+    attempt = Attempt(call, reply.output, value, answer, None, problems, reply.usage, answered.cost, answered.latency_s, reply.finish_reason, hold)
+    try:
+        verdicts, pending = _judge(site, history, attempt, reply.verdicts)
+    except CheckBroken:
+        log.attempt(attempt, checked=False)
+        raise
+    if verdicts:
+        attempt = attempt.judged(verdicts)
+    log.attempt(attempt, checked=not pending)
+    if pending:
+        attempt = attempt.judged((*verdicts, *[await verdict for verdict in pending]))
+        log.judged(attempt)
+    return attempt
+
+
+async def rejudge(site: Site, history: tuple[Attempt, ...], attempt: Attempt) -> Attempt:
+    """Ask the checks about a remembered attempt whose verdicts were not noted before its process ended."""
+    verdicts, pending = _judge(site, history, attempt, ())
+    judged = attempt.judged((*verdicts, *[await verdict for verdict in pending]))
+    site.execution.log.judged(judged)
+    return judged
+
+
+def _judge(site: Site, history: tuple[Attempt, ...], attempt: Attempt, recorded: tuple[Verdict, ...]) -> tuple[tuple[Verdict, ...], list[Awaitable[Verdict]]]:
+    """The verdicts that are there at once, and those to await. An output of the wrong form is not judged further."""
+    verdicts = list(attempt.verdicts)
+    pending: list[Awaitable[Verdict]] = []
+    if not verdicts and site.checks:
+        attempts = (*history, attempt)
+        asker = asker_for(site, attempt)
+        for check in site.checks:
+            try:
+                said = check(site.task, attempts, asker)
+            except Exception as error:
+                raise CheckBroken(check=check.name, step=site.step.name, cause=error) from error
+            if isinstance(said, Verdict):
+                verdicts.append(said)
+            else:
+                pending.append(_awaited(site.step.name, check, said))
+    if recorded:
+        asked = {check.name for check in site.checks}
+        verdicts += [verdict for verdict in recorded if verdict.check not in asked]
+    return tuple(verdicts), pending
+
+
+async def _awaited(step: str, check: Check, said: Awaitable[Verdict]) -> Verdict:
+    try:
+        return await said
+    except StepFailed:
+        raise
+    except Exception as error:
+        raise CheckBroken(check=check.name, step=step, cause=error) from error
+
+
+class Answered(NamedTuple):
+    """What a metered call came to: a reply or a failure, what was posted, and the seconds it took."""
+
+    reply: Reply | None
+    failure: Failure | None
+    cost: Money
+    latency_s: float
+
+
+async def metered(execution: Execution, hold: int, amount: Money, worker: Worker, request: Request) -> Answered:
+    """Call a worker whose hold is durable, and post what it cost."""
+    started = perf_counter()
+    try:
+        reply = await worker.reply(request)
+    except WorkerFailed as failed:
+        # What was recorded of a failed call is replayed with the cost that was posted for it.
+        recorded = failed.raw.get("cost") if isinstance(failed.raw, dict) else None
+        cost = recorded or (0 if failed.billed == "no" else amount)
+        execution.post(hold, cost, "post" if recorded else "void" if failed.billed == "no" else "unknown")
+        return Answered(None, Failure(failed.kind, failed.message), cost, perf_counter() - started)
+    except BaseException:
+        # Cancelled, or a bug in a worker: the call may have been charged, and nobody will hear of it.
+        execution.post(hold, amount, "unknown")
+        raise
+    latency = perf_counter() - started
+    cost = reply.cost if reply.cost is not None else (worker.price or FREE).cost(reply.usage)
+    execution.post(hold, cost, "post")
+    if reply.raw and "latency_s" in reply.raw:
+        latency = reply.raw["latency_s"] or 0.0  # a recorded answer took as long as it took
+    return Answered(reply, None, cost, latency)
+
+
+def asker_for(site: Site, attempt: Attempt) -> AskWorker:
+    """How a check of this attempt asks a worker of its own: metered, and remembered under the attempt's hold."""
+    asked = 0
+
+    async def ask_worker(name: str, messages: tuple[Message, ...]) -> Reply:
+        nonlocal asked
+        execution, log = site.execution, site.execution.log
+        key = Key(f"{site.key}~{attempt.hold}/", name, asked)
+        asked += 1
+        text = to_json(messages)
+        memory = log.recall(key)
+        for remembered in memory.history if memory else ():
+            if not remembered.failure and memory and memory.digest == digest(text):
+                return Reply(remembered.output or "", usage=remembered.usage, cost=remembered.cost)
+        worker = execution.worker(name, site.step)
+        request = Request(messages=messages, task_id=site.task.id, step=f"{site.step.name}~", sample=attempt.call.sample)
+        amount = worker.bound(request)
+        hold = execution.hold(amount)
+        call = Call(name, attempt.call.sample)
+        log.ask(key, memory.turns if memory else 0, digest(text), text.decode(), [(hold, call)])
+        await log.durable()
+        answered = await metered(execution, hold, amount, worker, request)
+        reply, usage = answered.reply, answered.reply.usage if answered.reply else Usage()
+        said = Attempt(call, reply.output if reply else None, failure=answered.failure, usage=usage, cost=answered.cost, latency_s=answered.latency_s, hold=hold)
+        log.attempt(said, checked=True)
+        if reply is None:
+            reason = f"the worker of its check did not answer: {said.failure.message if said.failure else ''}"
+            raise StepFailed(step=site.step.name, reason=reason, history=(said,), cost=said.cost)
+        return reply
+
+    return ask_worker

@@ -1,0 +1,104 @@
+"""One run being performed in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+
+from orchestrion.checks.protocol import Check
+from orchestrion.domain import Money, Task, digest
+from orchestrion.engine.perform import Site, perform
+from orchestrion.engine.scope import Interrupted
+from orchestrion.engine.step import Step
+from orchestrion.errors import PolicyError, RunCancelled
+from orchestrion.journal.protocol import Key, RunLog
+from orchestrion.ledger.protocol import Ledger, Posting
+from orchestrion.policy.protocol import Policy
+from orchestrion.settings import nearest
+from orchestrion.telemetry import Tracing
+from orchestrion.workers.protocol import Worker
+
+
+@dataclass(slots=True)
+class SavedPolicy:
+    """A policy read from a file, with the rules that it brings along."""
+
+    policy: Policy
+    checks: tuple[Check, ...] = ()
+    name: str = ""
+
+
+@dataclass(slots=True)
+class House:
+    """What all executions of one app share. ``stopping``: no new call starts; what is under way ends."""
+
+    workers: Mapping[str, Worker]
+    ledger: Ledger
+    tracing: Tracing
+    stopping: bool = False
+    cancelled: set[int] = field(default_factory=set)
+
+
+class Execution:
+    """The state of one run while it is in memory."""
+
+    __slots__ = ("_house", "_no", "_policies", "_tags", "_task_id", "account", "id", "ledger", "log")
+
+    def __init__(self, house: House, log: RunLog, *, no: int | None, run_id: str, task_id: str, tags: Mapping[str, str], account: str, policies: Mapping[str, SavedPolicy]) -> None:
+        self._house = house
+        self._no = no
+        self._policies = policies
+        self._tags = tags
+        self._task_id = task_id
+        self.account = account
+        self.id = run_id
+        self.ledger = house.ledger
+        self.log = log
+
+    async def perform(self, step: Step[Any], value: Any, key: Key) -> Any:
+        """Perform a step on a value under its key; the accepted value."""
+        text = to_json(value)
+        # The first call of a step in a run is known by the task's own id; recorded outcomes are found by it again.
+        task_id = self._task_id if not key.scope and not key.n else f"{self._task_id}#{key.scope}{key.n}"
+        task = Task(task_id, value, self._tags, None, step.name)
+        policy, checks = self._policy(step)
+        site = Site(self, step, task, key=key, digest=digest(text), input=text.decode(), policy=policy, checks=checks)
+        if self._house.tracing.on:
+            with self._house.tracing.step(step.name, str(key)):
+                return (await perform(site)).attempt.value
+        return (await perform(site)).attempt.value
+
+    def proceed(self) -> None:
+        """Raise where no new call may start: the app is stopping, or somebody cancelled the run."""
+        if self._house.stopping:
+            raise Interrupted
+        if self._house.cancelled and self._no in self._house.cancelled:
+            raise RunCancelled(f"run '{self.id}' was cancelled; what was answered before is kept.")
+
+    def worker(self, name: str, step: Step[Any]) -> Worker:
+        """A worker by name. Raises PolicyError, with the nearest name, where nobody is called so."""
+        worker = step.workers.get(name) or self._house.workers.get(name)
+        if worker is None:
+            raise PolicyError(f"step '{step.name}' asks '{name}', but no model is called so.{nearest(name, [*step.workers, *self._house.workers])}")
+        return worker
+
+    def hold(self, amount: Money) -> int:
+        """Set money aside on the run's account."""
+        return self.ledger.hold(self.account, amount, run=self._no)
+
+    def post(self, hold: int, amount: Money, kind: Posting) -> None:
+        """Move what a call cost."""
+        self.log.cost += amount
+        self.ledger.post(hold, self.account, amount, kind=kind, run=self._no)
+
+    def _policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
+        saved = self._policies.get(step.name) if self._policies else None
+        if saved:
+            own = {check.name for check in step.checks}
+            return saved.policy, (*step.checks, *(check for check in saved.checks if check.name not in own))
+        if step.policy is None:
+            raise PolicyError(f"step '{step.name}' has no policy. Give it one (policy=\"cheap\"), or name a saved one (--policy {step.name}=NAME).")
+        return step.policy, step.checks

@@ -1,0 +1,96 @@
+"""The one loop that carries a policy's decisions out."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrion.checks.protocol import Check
+from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task
+from orchestrion.engine.ask import ask, rejudge
+from orchestrion.errors import JournalMismatch, StepFailed
+from orchestrion.journal.protocol import Key, StepMemory
+from orchestrion.policy.protocol import Policy
+
+if TYPE_CHECKING:
+    from orchestrion.engine.execution import Execution
+    from orchestrion.engine.step import Step
+
+
+class Site:
+    """One call of a step within a run: what is performed, under which key, with which policy and checks."""
+
+    __slots__ = ("checks", "digest", "execution", "input", "key", "policy", "step", "task")
+
+    def __init__(
+        self, execution: Execution, step: Step[Any], task: Task, *, key: Key, digest: str, input: str, policy: Policy, checks: tuple[Check, ...]  # noqa: A002  # the field's word
+    ) -> None:
+        self.execution = execution
+        self.step = step
+        self.task = task
+        self.key = key
+        self.digest = digest
+        self.input = input
+        self.policy = policy
+        self.checks = checks
+
+    def funds(self) -> Funds:
+        """What may still be spent here."""
+        left = self.execution.ledger.left(self.execution.account)
+        return UNLIMITED if left is None else Funds(left, self._bound)
+
+    def _bound(self, call: Call) -> Money:
+        return self.execution.worker(call.worker, self.step).bound(self.step.request(self.task, call))
+
+
+async def perform(site: Site) -> Accept:
+    """Ask, check and decide until the policy accepts. Raises StepFailed where it stops, with the history and the cost."""
+    history, turn = (), 0
+    memory = site.execution.log.recall(site.key)
+    if memory:
+        history, turn = await _remembered(site, memory), memory.turns
+        if memory.accepted is not None:
+            return _accepted(memory, history)
+    while True:
+        match site.policy.next(site.task, history, site.funds()):
+            case Ask(calls):
+                site.execution.proceed()
+                history += await ask(site, calls, turn, history)
+                turn += 1
+            case Accept() as decision:
+                site.execution.log.accept(decision.attempt.hold, constrained=decision.constrained)
+                await site.execution.log.durable()
+                return decision
+            case Stop(reason):
+                await site.execution.log.durable()
+                raise StepFailed(step=site.step.name, reason=reason, history=history, cost=sum(a.cost for a in history))
+
+
+async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
+    """What the journal remembers, read again. Raises JournalMismatch where the step was asked something else."""
+    if memory.digest != site.digest:
+        raise JournalMismatch(
+            f"run '{site.execution.id}' cannot go on: its step {site.key} was given another input than now.\n"
+            f"  then: {_shown(memory.input)}\n  now:  {_shown(site.input)}\n"
+            "The workflow, or what it reads, has changed. Start a new run under another id, or bring the old code back. "
+            "(Branches that run at once belong in orchestrion.gather or orchestrion.map, so that each has its own keys.)"
+        )
+    history: tuple[Attempt, ...] = ()
+    for remembered in memory.history:
+        attempt = remembered
+        if not attempt.failure:
+            value, answer, problems = site.step.read(attempt.output or "", attempt.answer)
+            attempt = replace(attempt, value=value, answer=answer, verdicts=attempt.verdicts or problems)
+            if attempt.hold in memory.unchecked:
+                attempt = await rejudge(site, history, replace(attempt, verdicts=problems))
+        history += (attempt,)
+    return history
+
+
+def _accepted(memory: StepMemory, history: tuple[Attempt, ...]) -> Accept:
+    attempt = next(a for a in history if a.hold == memory.accepted)
+    return Accept(attempt, attempt.confidence, constrained=memory.constrained)
+
+
+def _shown(text: str | None) -> str:
+    return "(not kept)" if text is None else text if len(text) <= 300 else f"{text[:300]}… ({len(text)} characters)"

@@ -1,0 +1,281 @@
+"""Workflows and their runs: an async function over steps, and one durable execution of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrion.domain import Money, digest, dollars
+from orchestrion.engine.execution import Execution, House, SavedPolicy
+from orchestrion.engine.scope import Interrupted, Scope, Waits
+from orchestrion.engine.step import Step
+from orchestrion.errors import JournalMismatch, OrchestrionError, RunBusy, RunCancelled, RunError, RunWaiting, StoreError, WorkflowError, WorkflowFailed
+from orchestrion.journal.protocol import Journal, NewRun, RunLog, RunRecord
+
+T = TypeVar("T")
+
+
+class Workflow(Generic[T]):
+    """An async function of one argument over steps. Calling it within another workflow is a plain call.
+
+    ``ref`` says where it can be found again: "module:name", or "file.py:name" where the command line loaded it.
+    """
+
+    def __init__(self, function: Callable[[Any], Awaitable[T]], *, name: str | None = None, ref: str | None = None) -> None:
+        self.function = function
+        self.name = name or function.__name__
+        self.ref = ref or f"{function.__module__}:{self.name}"
+
+    def __call__(self, value: Any) -> Awaitable[T]:
+        return self.function(value)
+
+    def __repr__(self) -> str:
+        return f"Workflow({self.ref!r})"
+
+    @cached_property
+    def input(self) -> TypeAdapter[Any]:
+        """The type of the argument; anything where it is not annotated."""
+        parameters = list(inspect.signature(self.function).parameters)
+        return TypeAdapter(self._hints.get(parameters[0], Any) if parameters else Any)
+
+    @cached_property
+    def output(self) -> TypeAdapter[Any]:
+        """The type of what it returns."""
+        return TypeAdapter(self._hints.get("return", Any))
+
+    def read_input(self, value: Any) -> Any:
+        """The input as the workflow's type. Raises WorkflowError with what does not fit."""
+        try:
+            return self.input.validate_python(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            at = ".".join(map(str, first["loc"]))
+            more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+            raise WorkflowError(f"the input does not fit workflow '{self.name}': {f'{at}: ' if at else ''}{first['msg']}, got {str(first['input'])[:80]!r}{more}.") from None
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return get_type_hints(self.function)
+
+
+def workflow(function: Callable[[Any], Awaitable[T]]) -> Workflow[T]:
+    """Make an async function of one argument a workflow."""
+    if not inspect.iscoroutinefunction(function) or len(inspect.signature(function).parameters) != 1:
+        raise TypeError(f"a workflow is an async function of one argument; {function.__name__} is not")
+    return Workflow(function)
+
+
+def one_step(step: Step[T]) -> Workflow[T]:
+    """A workflow of a single step."""
+
+    async def perform(value: Any) -> T:
+        return await step(value)
+
+    perform.__annotations__["return"] = step.output
+    return Workflow(perform, name=step.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One durable execution of a workflow. ``status``: running (interrupted), waiting, done, failed or cancelled.
+
+    ``cost`` is the sum of its entries in nano-dollars, those of earlier processes included.
+    """
+
+    id: str
+    task_id: str
+    status: str
+    cost: Money
+    workflow: Workflow[Any] = field(repr=False)
+    error: RunError | None = None
+    wants: str | None = None
+    text: str | None = field(default=None, repr=False)
+
+    @property
+    def result(self) -> Any:
+        """What the workflow returned. Raises the run's error where it did not."""
+        if self.error:
+            raise self.error
+        if self.status != "done":
+            waits = f"waits for the signal '{self.wants}'" if self.wants else "was interrupted and goes on when it is run again"
+            raise RunWaiting(f"run '{self.id}' has no result yet: it {waits}.")
+        if self.text is None:
+            raise RunError(f"the result of run '{self.id}' was not kept (record and keep_days in the settings).")
+        return self.workflow.output.validate_json(self.text)
+
+    def __str__(self) -> str:
+        return f"run '{self.id}': {self.status}, {dollars(self.cost)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a run is started with. ``policies`` replaces those of steps, by the step's name."""
+
+    id: str
+    task_id: str
+    input: Any
+    tags: Mapping[str, str] = field(default_factory=dict)
+    reference: Any = None
+    account: str = "default"
+    batch: str | None = None
+    policies: Mapping[str, SavedPolicy] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> str | None:
+        """How the journal names the replaced policies."""
+        return ",".join(f"{step}={saved.name}" for step, saved in sorted(self.policies.items())) or None
+
+
+class Runner:
+    """Performs runs of workflows over one journal."""
+
+    def __init__(self, journal: Journal, house: House) -> None:
+        self._journal = journal
+        self._house = house
+        self._live: dict[str, asyncio.Future[Run]] = {}
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no new call starts any more."""
+        return self._house.stopping
+
+    async def run(self, workflow: Workflow[Any], start: Start, *, again: bool = False) -> Run:
+        """Perform a run, or go on with it, or say how it ended. ``again``: a failed or cancelled one is resumed, too.
+
+        Raises WorkflowError for an input that does not fit, RunBusy where another process performs it, JournalMismatch
+        for an id that was started with something else, StoreError where the database fails.
+        """
+        live = self._live.get(start.id)
+        if live:
+            return await asyncio.shield(live)
+        value = workflow.read_input(start.input)
+        text = workflow.input.dump_json(value)
+        future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        self._live[start.id] = future
+        try:
+            run = await self._run(workflow, start, value, text, again=again)
+            future.set_result(run)
+            return run
+        except BaseException as error:
+            if isinstance(error, Exception):
+                future.set_exception(error)
+                future.exception()  # whoever joined hears of it; nobody must
+            else:
+                future.cancel()
+            raise
+        finally:
+            del self._live[start.id]
+
+    async def _run(self, workflow: Workflow[Any], start: Start, value: Any, text: bytes, *, again: bool) -> Run:
+        record = self._journal.find(start.id)
+        if record is None:
+            new = NewRun(
+                id=start.id,
+                workflow=workflow.ref,
+                input=text.decode(),
+                digest=digest(text),
+                task_id=start.task_id,
+                tags=start.tags,
+                reference=start.reference,
+                account=start.account,
+                batch=start.batch,
+                policy=start.policy,
+            )
+            return await self._execute(workflow, start, value, self._journal.start(new))
+        _refuse_another(record, workflow, start, text)
+        if record.status == "done" or (record.status in ("failed", "cancelled") and not again):
+            return ended(record, workflow)
+        if record.status in ("failed", "cancelled"):
+            await self._journal.reopen(start.id)
+        log = await self._journal.resume(start.id, forget_failures=again)
+        return await self._execute(workflow, start, value, log)
+
+    async def _execute(self, workflow: Workflow[Any], start: Start, value: Any, log: RunLog) -> Run:
+        execution = Execution(
+            self._house,
+            log,
+            no=getattr(log, "no", None),
+            run_id=start.id,
+            task_id=start.task_id,
+            tags=start.tags,
+            account=start.account,
+            policies=start.policies,
+        )
+        status, text, error, wants = "done", None, None, None
+        try:
+            if self._house.tracing.on:
+                with self._house.tracing.run(workflow.name, start.id):
+                    text = await _perform(workflow, value, execution)
+            else:
+                text = await _perform(workflow, value, execution)
+        except Interrupted:
+            status = "running"
+        except Waits as waits:
+            status, wants = "waiting", waits.name
+        except RunCancelled as cancelled:
+            status, error = "cancelled", cancelled
+        except (StoreError, RunBusy):
+            raise  # nothing can be written, or another process writes it
+        except RunError as failed:
+            status, error = "failed", failed
+        except OrchestrionError as failed:
+            await log.finish("running")  # a mistake in the settings, not in the run: it goes on when that is mended
+            raise failed
+        except Exception as raised:
+            status, error = "failed", _workflow_failed(workflow, raised)
+        except asyncio.CancelledError:
+            log.release()
+            raise
+        await log.finish(status, result=text, error=str(error) if error else None, wants=wants)
+        return Run(id=start.id, task_id=start.task_id, status=status, cost=log.cost, workflow=workflow, error=error, wants=wants, text=text)
+
+
+async def _perform(workflow: Workflow[Any], value: Any, execution: Execution) -> str:
+    """The result as JSON text. Raises whatever the workflow raises, and JournalMismatch for steps it no longer calls."""
+    Scope(execution).enter()
+    result = await workflow.function(value)
+    left = execution.log.unvisited()
+    if left:
+        raise JournalMismatch(
+            f"run '{execution.id}' no longer fits workflow '{workflow.name}': its journal remembers step {left[0]}, which the workflow did not call this time"
+            f"{f' (and {len(left) - 1} more)' if len(left) > 1 else ''}. Start a new run under another id, or bring the old code back."
+        )
+    return workflow.output.dump_json(result).decode()
+
+
+def ended(record: RunRecord, workflow: Workflow[Any]) -> Run:
+    """A run as the journal has it."""
+    error = RunError(record.error) if record.error else None
+    return Run(
+        id=record.id, task_id=record.task_id, status=record.status, cost=record.cost, workflow=workflow, error=error, wants=record.wants, text=record.result
+    )
+
+
+def _refuse_another(record: RunRecord, workflow: Workflow[Any], start: Start, text: bytes) -> None:
+    """An id stands for one run: the same workflow, input and policies."""
+    way_out = "Use another id (--batch on the command line), or start it as it was."
+    if record.workflow.rpartition(":")[2] != workflow.ref.rpartition(":")[2]:
+        raise JournalMismatch(f"run '{record.id}' is a run of {record.workflow}, not of {workflow.ref}. {way_out}")
+    if record.digest != digest(text):
+        then, now = record.input or "(not kept)", text.decode()
+        raise JournalMismatch(f"run '{record.id}' was started with another input.\n  then: {then[:300]}\n  now:  {now[:300]}\n{way_out}")
+    if record.policy != start.policy:
+        raise JournalMismatch(f"run '{record.id}' was started with the policies {record.policy or 'of its steps'}, not {start.policy or 'those of its steps'}. {way_out}")
+
+
+def _workflow_failed(workflow: Workflow[Any], raised: Exception) -> WorkflowFailed:
+    """Where the workflow's own code raised: its innermost frame outside this package."""
+    package = str(Path(__file__).parents[1])
+    frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if not frame.filename.startswith(package)]
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    failed = WorkflowFailed(f"workflow '{workflow.name}' raised {type(raised).__name__}{at}: {raised}")
+    failed.__cause__ = raised
+    return failed

@@ -1,0 +1,130 @@
+"""The whole tree of errors.
+
+    OrchestrionError
+    ├── UsageError                  wrong usage or input: exit status 2
+    │   ├── SettingsError           orchestrion.yaml, or what it names
+    │   ├── TasksError              a line of a tasks file
+    │   ├── RecordsError            a line of an outcomes file
+    │   ├── PolicyError             a saved policy that cannot be read, or names what is not there
+    │   ├── WorkflowError           no such workflow, or an input that does not fit its type
+    │   └── StoreError              the database: newer version, full disk, read-only folder, locked
+    ├── RunError                    a run that did not end well: exit status 1
+    │   ├── StepFailed              a policy stopped without an accepted answer
+    │   ├── CheckBroken             a check raised instead of answering
+    │   ├── WorkflowFailed          the workflow's own code raised
+    │   ├── JournalMismatch         the workflow no longer fits what its journal remembers
+    │   ├── RunBusy                 another process is performing this run
+    │   ├── RunCancelled            somebody cancelled the run
+    │   └── RunWaiting              the result was asked for while the run waits for a signal
+    └── WorkerFailed                a worker could not answer; becomes a Failure in the history
+
+An error says what was wrong, with which value, where, and the way out. It carries the object that it is about.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrion.domain import Attempt, Money
+
+
+class OrchestrionError(Exception):
+    """Something went wrong in Orchestrion."""
+
+    exit_status = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.__doc__)
+
+
+class UsageError(OrchestrionError):
+    """The command or its input is wrong."""
+
+    exit_status = 2
+
+
+class SettingsError(UsageError):
+    """The settings cannot be used."""
+
+
+class TasksError(UsageError):
+    """A tasks file cannot be used."""
+
+
+class RecordsError(UsageError):
+    """An outcomes file cannot be used."""
+
+
+class PolicyError(UsageError):
+    """A policy cannot be used."""
+
+
+class WorkflowError(UsageError):
+    """A workflow cannot be found, or does not take this input."""
+
+
+class StoreError(UsageError):
+    """The database cannot be used."""
+
+
+class RunError(OrchestrionError):
+    """A run did not end well."""
+
+
+class StepFailed(RunError):
+    """A policy stopped without an accepted answer."""
+
+    def __init__(self, *, step: str, reason: str, history: tuple[Attempt, ...], cost: Money) -> None:
+        super().__init__(f"step '{step}' has no accepted answer: {reason}")
+        self.step = step
+        self.reason = reason
+        self.history = history
+        self.cost = cost
+
+
+class CheckBroken(RunError):
+    """A check raised instead of answering."""
+
+    def __init__(self, *, check: str, step: str, cause: BaseException) -> None:
+        super().__init__(
+            f"check '{check}' of step '{step}' raised {type(cause).__name__}: {cause}. The answer that it looked at is "
+            "kept; mend the check and resume the run: only the check is run again."
+        )
+        self.check = check
+        self.step = step
+
+
+class WorkflowFailed(RunError):
+    """The workflow's own code raised."""
+
+
+class JournalMismatch(RunError):
+    """The workflow no longer fits what its journal remembers."""
+
+
+class RunBusy(RunError):
+    """Another process is performing this run."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled."""
+
+
+class RunWaiting(RunError):
+    """The run waits for a signal and has no result yet."""
+
+
+class WorkerFailed(OrchestrionError):
+    """A worker could not answer.
+
+    ``billed`` says whether the provider may charge for the call: "no" only where that is certain, else "unknown"
+    (the hold is then booked in full).
+    """
+
+    def __init__(self, kind: str, message: str, *, billed: str = "unknown", raw: Any = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.billed = billed
+        self.raw = raw

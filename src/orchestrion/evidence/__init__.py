@@ -1,0 +1,1 @@
+"""Evidence: recorded outcomes, written and read."""

@@ -1,0 +1,1 @@
+"""The journal: the durable memory of runs."""

@@ -1,0 +1,78 @@
+"""How the journal writes an attempt: text as it is, long text compressed, the rest as JSON."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import zstandard
+from pydantic_core import from_json, to_json
+
+from orchestrion.domain import Attempt, Call, Failure, Usage, Verdict
+
+COMPRESS_FROM = 2048
+
+
+def pack(text: str | None) -> str | bytes | None:
+    """A text as the database keeps it: compressed where it is long."""
+    if text is None or len(text) < COMPRESS_FROM:
+        return text
+    return _compressor().compress(text.encode())
+
+
+def unpack(stored: str | bytes | None) -> str | None:
+    """The text that ``pack`` was given."""
+    return zstandard.decompress(stored).decode() if isinstance(stored, bytes) else stored
+
+
+def encode_calls(calls: list[tuple[int, Call]]) -> str:
+    """Calls with their holds, as a JSON list of [hold, worker, sample, added]."""
+    return to_json([(hold, call.worker, call.sample, call.added) for hold, call in calls]).decode()
+
+
+def decode_calls(text: str) -> list[tuple[int, Call]]:
+    """What ``encode_calls`` was given."""
+    return [(hold, Call(worker, sample, tuple(added))) for hold, worker, sample, added in from_json(text)]
+
+
+def encode_body(attempt: Attempt, *, checked: bool) -> str:
+    """Everything of an attempt that has no column of its own."""
+    usage, failure = attempt.usage, attempt.failure
+    body: dict[str, Any] = {
+        "tokens": (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens, usage.estimated),
+        "latency_s": attempt.latency_s,
+    }
+    if attempt.answer is not None and attempt.answer != attempt.output:
+        body["answer"] = attempt.answer
+    if attempt.finish_reason is not None:
+        body["finish_reason"] = attempt.finish_reason
+    if failure:
+        body["failure"] = (failure.kind, failure.message)
+    if checked:
+        body["verdicts"] = [(v.check, v.passed, v.score, v.reason, v.cost) for v in attempt.verdicts]
+    return to_json(body).decode()
+
+
+def decode_attempt(call: Call, hold: int, cost: int, output: str | bytes | None, body: str) -> tuple[Attempt, bool]:
+    """The attempt without its value, and whether its checks had been asked."""
+    data = from_json(body)
+    text = unpack(output)
+    failure = data.get("failure")
+    attempt = Attempt(
+        call,
+        output=text,
+        answer=data.get("answer", text),
+        failure=Failure(*failure) if failure else None,
+        verdicts=tuple(Verdict(*verdict) for verdict in data.get("verdicts", ())),
+        usage=Usage(*data["tokens"]),
+        cost=cost,
+        latency_s=data["latency_s"],
+        finish_reason=data.get("finish_reason"),
+        hold=hold,
+    )
+    return attempt, "verdicts" in data
+
+
+@lru_cache(maxsize=1)
+def _compressor() -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=3)

@@ -1,0 +1,242 @@
+"""The journal in SQLite: every note is a row for the one writer, and ``durable`` waits for its next commit.
+
+The ledger's entries go through the same writer, so an Ask and its holds are in one commit, and so are an attempt and its
+post.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Iterable
+from msgspec.structs import replace
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from orchestrion.domain import Attempt, Call, Verdict, digest
+from orchestrion.errors import RunBusy, UsageError
+from orchestrion.journal.codec import decode_attempt, decode_calls, encode_body, encode_calls, pack, unpack
+from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory
+from orchestrion.store.database import Database
+from orchestrion.store.queries import queries
+
+WRITES = ("claim", "ask", "attempt", "judged", "accept", "entry", "signal", "finish", "cancel", "reopen", "forget_run", "forget_asks", "forget_attempt")
+DAY_S = 86_400
+
+
+def statements() -> dict[str, str]:
+    """What the writer runs for the journal and the ledger, inserts before the updates that rely on them."""
+    sql = queries("journal")
+    return {name: sql[name] for name in WRITES}
+
+
+class EmbeddedRunLog:
+    """The journal of one run. Two lists of remembered rows are read when a run is resumed, none when it starts."""
+
+    __slots__ = ("_batch", "_database", "_fresh", "_memory", "_record", "_writer", "cost", "id", "no", "signals")
+
+    def __init__(self, database: Database, no: int, run_id: str, record: str) -> None:
+        self._database = database
+        self._writer = database.writer
+        self._record = record
+        self.no = no
+        self.id = run_id
+        self.cost = 0
+        self.signals: dict[str, str] = {}
+        self._memory: dict[Key, StepMemory] | None = None
+        self._fresh: list[Any] | None = None
+        self._batch = 0
+
+    def remember(self, *, cost: int, forget_failures: bool = False) -> None:
+        """Read what earlier processes noted."""
+        sql, read = queries("journal"), self._database.read
+        self.cost = cost
+        self.signals = {name: unpack(value) or "" for name, value in read(sql["signals"], (self.no,))}
+        attempts = {row[0]: row for row in read(sql["attempts"], (self.no,))}
+        self._memory = {}
+        for scope, step, n, _turn, input_digest, stored, calls in read(sql["asks"], (self.no,)):
+            key = Key(scope, step, n)
+            memory = self._memory.setdefault(key, StepMemory(input_digest, unpack(stored)))
+            _recall(memory, decode_calls(calls), attempts, forget_failures=forget_failures)
+
+    def recall(self, key: Key) -> StepMemory | None:
+        return self._memory.pop(key, None) if self._memory else None
+
+    def unvisited(self) -> list[Key]:
+        return sorted(key for key in self._memory or () if "~" not in key.scope)  # a check's own asks are read with it
+
+    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:  # noqa: A002  # the field's word
+        self._writer.put("ask", (self.no, key.scope, key.step, key.n, turn, digest, pack(input), encode_calls(calls)))
+
+    def attempt(self, attempt: Attempt, *, checked: bool) -> None:
+        body = encode_body(attempt, checked=checked)
+        row = [self.no, attempt.hold, attempt.call.worker, attempt.cost, 0, pack(attempt.output), body]
+        self._fresh, self._batch = row, self._writer.put("attempt", row)
+
+    def judged(self, attempt: Attempt) -> None:
+        self._writer.put("judged", (encode_body(attempt, checked=True), self.no, attempt.hold))
+
+    def accept(self, hold: int, *, constrained: bool) -> None:
+        accepted, fresh = 2 if constrained else 1, self._fresh
+        if fresh and fresh[1] == hold and self._batch == self._writer.batch:
+            fresh[4] = accepted  # its row still gathers: most answers are accepted in the commit that notes them
+        else:
+            self._writer.put("accept", (accepted, self.no, hold))
+
+    def durable(self) -> Awaitable[None]:
+        if self.no in self._writer.lost:
+            raise RunBusy(f"run '{self.id}' was started by another process at the same moment; it goes on there.")
+        return self._writer.durable()
+
+    async def finish(self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None) -> None:
+        if self.no in self._writer.lost:
+            return
+        self._writer.put("finish", (status, pack(result), error, wants, time.time(), self.no))
+        await self._writer.durable()
+        if self._record != "full" and status in ("done", "failed"):
+            self.forget()
+            await self._writer.durable()
+
+    def release(self) -> None:
+        if not self._writer.broken:
+            self._writer.put("finish", ("running", None, None, None, time.time(), self.no))
+
+    def forget(self) -> None:
+        """Leave of the prompts and answers what ``record`` allows: their digests, or nothing."""
+        self._writer.put("forget_asks", (self.no,))
+        for hold, _, cost, _, output, body in self._database.read(queries("journal")["attempts"], (self.no,)):
+            attempt, checked = decode_attempt(Call(""), hold, cost, output, body)
+            if attempt.output is None:
+                continue
+            keep = self._record == "digest"
+            bare = replace(
+                attempt,
+                output=f"blake2b:{digest(attempt.output.encode())}" if keep else None,
+                answer=f"blake2b:{digest(attempt.answer.encode())}" if keep and attempt.answer else None,
+                verdicts=tuple(Verdict(v.check, v.passed, v.score, None, v.cost) for v in attempt.verdicts),
+            )
+            self._writer.put("forget_attempt", (bare.output, encode_body(bare, checked=checked), self.no, hold))
+
+
+class EmbeddedJournal:
+    """All runs of one database. ``record`` and ``keep_days`` are the settings' content policy."""
+
+    def __init__(self, database: Database, *, record: str = "full", keep_days: int | None = None) -> None:
+        self._database = database
+        self._writer = database.writer
+        self._sql = queries("journal")
+        self._record = record
+        self._keep_days = keep_days
+
+    def find(self, run_id: str) -> RunRecord | None:
+        rows = self._database.read(self._sql["find"], (run_id,))
+        return _run_record(rows[0]) if rows else None
+
+    def start(self, new: NewRun) -> EmbeddedRunLog:
+        log = EmbeddedRunLog(self._database, self._database.serial(), new.id, self._record)
+        now = time.time()
+        tags = to_json(dict(new.tags)).decode() if new.tags else None
+        reference = None if new.reference is None else to_json(new.reference).decode()
+        row = (log.no, new.id, new.workflow, new.batch, new.task_id, pack(new.input), new.digest, tags, reference, new.account, new.policy)
+        self._writer.put("claim", (*row, self._database.process, now, now))
+        return log
+
+    async def resume(self, run_id: str, *, forget_failures: bool = False) -> EmbeddedRunLog:
+        await self._writer.durable()
+        record = self._database.read(self._sql["find"], (run_id,))
+        if not record:
+            raise UsageError(f"there is no run '{run_id}'. `orchestrion runs list` shows what there is.")
+        no = record[0][0]
+        # Taking a run is rare, and must be certain before its first call: a statement of its own, not a row of a batch.
+        if not self._database.take(self._sql["take"], (self._database.process, time.time(), no)):
+            raise RunBusy(f"run '{run_id}' is being performed by another process. Wait for it, or end that process first.")
+        log = EmbeddedRunLog(self._database, no, run_id, self._record)
+        log.remember(cost=record[0][-1], forget_failures=forget_failures)
+        return log
+
+    async def reopen(self, run_id: str) -> None:
+        await self._update("reopen", run_id)
+
+    async def cancel(self, run_id: str) -> None:
+        await self._update("cancel", run_id, time.time())
+
+    async def signal(self, run_id: str, name: str, value: str) -> None:
+        self._writer.put("signal", (self._no(run_id), name, pack(value), time.time()))
+        await self._writer.durable()
+
+    def cancelled(self) -> set[int]:
+        """Runs of this process that somebody asked to cancel."""
+        return {no for (no,) in self._database.read(self._sql["cancelled"], (self._database.process,))}
+
+    def signalled(self) -> list[str]:
+        """Ids of the waiting runs whose signal has come."""
+        return [run_id for _, run_id in self._database.read(self._sql["signalled"])]
+
+    def statuses(self, batch: str) -> dict[str, tuple[str, bool]]:
+        """Id → (status, whether a process performs it) of every run of a batch."""
+        rows = self._database.read(self._sql["ids_of_batch"], (batch,))
+        return {run_id: (status, owner is not None) for run_id, status, owner in rows}
+
+    async def prune(self) -> int:
+        """Forget inputs, results and texts of runs that ended more than ``keep_days`` ago; entries stay. How many runs."""
+        if self._keep_days is None:
+            return 0
+        old = [no for (no,) in self._database.read(self._sql["finished_before"], (time.time() - self._keep_days * DAY_S,))]
+        for no in old:
+            self._writer.put("forget_run", (no,))
+            EmbeddedRunLog(self._database, no, "", "none").forget()
+        await self._writer.durable()
+        return len(old)
+
+    async def _update(self, statement: str, run_id: str, *before: Any) -> None:
+        self._writer.put(statement, (*before, self._no(run_id)))
+        await self._writer.durable()
+
+    def _no(self, run_id: str) -> int:
+        rows = self._database.read(self._sql["find"], (run_id,))
+        if not rows:
+            raise UsageError(f"there is no run '{run_id}'. `orchestrion runs list` shows what there is.")
+        return int(rows[0][0])
+
+
+def _recall(memory: StepMemory, calls: Iterable[tuple[int, Call]], attempts: dict[int, Any], *, forget_failures: bool) -> None:
+    """Add one Ask to what is remembered of a step."""
+    memory.turns += 1
+    for hold, call in calls:
+        row = attempts.get(hold)
+        if row is None:
+            memory.lost += (hold,)
+            continue
+        _, _, cost, accepted, output, body = row
+        attempt, checked = decode_attempt(call, hold, cost, output, body)
+        if attempt.failure and forget_failures:
+            continue
+        memory.history += (attempt,)
+        if not checked:
+            memory.unchecked |= {hold}
+        if accepted:
+            memory.accepted, memory.constrained = hold, accepted == 2
+
+
+def _run_record(row: tuple[Any, ...]) -> RunRecord:
+    return RunRecord(
+        id=row[1],
+        workflow=row[2],
+        batch=row[3],
+        task_id=row[4],
+        input=unpack(row[5]),
+        digest=row[6],
+        tags=from_json(row[7]) if row[7] else {},
+        reference=from_json(row[8]) if row[8] else None,
+        account=row[9],
+        policy=row[10],
+        status=row[11],
+        owned=row[12] is not None,
+        wants=row[13],
+        result=unpack(row[14]),
+        error=row[15],
+        cancel=bool(row[16]),
+        created=row[17],
+        updated=row[18],
+        cost=row[19],
+    )

@@ -1,0 +1,147 @@
+"""A journal that forgets everything when the process ends: for replay, rehearsals and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from orchestrion.domain import Attempt, Call
+from orchestrion.errors import UsageError
+from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory, done_future
+
+
+@dataclass(slots=True)
+class MemoryRunLog:
+    """One run's notes: ``asks`` as they were made, ``attempts`` by hold, ``accepted`` holds."""
+
+    new: NewRun
+    created: float
+    asks: dict[Key, list[tuple[str, str | None, list[tuple[int, Call]]]]] = field(default_factory=dict)
+    attempts: dict[int, tuple[Attempt, bool]] = field(default_factory=dict)
+    accepted: dict[int, bool] = field(default_factory=dict)
+    signals: dict[str, str] = field(default_factory=dict)
+    cost: int = 0
+    status: str = "running"
+    owned: bool = True
+    cancel: bool = False
+    wants: str | None = None
+    result: str | None = None
+    error: str | None = None
+    _left: set[Key] = field(default_factory=set)
+    _forget_failures: bool = False
+    _done: asyncio.Future[None] | None = None
+
+    def recall(self, key: Key) -> StepMemory | None:
+        if key not in self._left:
+            return None
+        self._left.discard(key)
+        asks = self.asks[key]
+        memory = StepMemory(asks[0][0], asks[0][1], turns=len(asks))
+        for _, _, calls in asks:
+            for hold, _call in calls:
+                if hold not in self.attempts:
+                    memory.lost += (hold,)
+                    continue
+                attempt, checked = self.attempts[hold]
+                if attempt.failure and self._forget_failures:
+                    continue
+                memory.history += (attempt,)
+                if not checked:
+                    memory.unchecked |= {hold}
+                if hold in self.accepted:
+                    memory.accepted, memory.constrained = hold, self.accepted[hold]
+        return memory
+
+    def unvisited(self) -> list[Key]:
+        return sorted(key for key in self._left if "~" not in key.scope)
+
+    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:  # noqa: A002  # the field's word
+        self.asks.setdefault(key, []).append((digest, input, calls))
+
+    def attempt(self, attempt: Attempt, *, checked: bool) -> None:
+        self.attempts[attempt.hold] = (attempt, checked)
+
+    def judged(self, attempt: Attempt) -> None:
+        self.attempts[attempt.hold] = (attempt, True)
+
+    def accept(self, hold: int, *, constrained: bool) -> None:
+        self.accepted[hold] = constrained
+
+    def durable(self) -> Awaitable[None]:
+        if self._done is None:
+            self._done = done_future()
+        return self._done
+
+    async def finish(self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None) -> None:
+        self.status, self.result, self.error, self.wants, self.owned = status, result, error, wants, False
+
+    def release(self) -> None:
+        self.owned = False
+
+
+class MemoryJournal:
+    """All runs of one process, while it lives."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, MemoryRunLog] = {}
+
+    def find(self, run_id: str) -> RunRecord | None:
+        log = self.runs.get(run_id)
+        if log is None:
+            return None
+        new = log.new
+        return RunRecord(
+            id=new.id,
+            workflow=new.workflow,
+            batch=new.batch,
+            task_id=new.task_id,
+            input=new.input,
+            digest=new.digest,
+            tags=new.tags,
+            reference=new.reference,
+            account=new.account,
+            policy=new.policy,
+            status=log.status,
+            owned=log.owned,
+            wants=log.wants,
+            result=log.result,
+            error=log.error,
+            cancel=log.cancel,
+            created=log.created,
+            updated=log.created,
+            cost=log.cost,
+        )
+
+    def start(self, new: NewRun) -> MemoryRunLog:
+        log = self.runs[new.id] = MemoryRunLog(new, time.time())
+        return log
+
+    async def resume(self, run_id: str, *, forget_failures: bool = False) -> MemoryRunLog:
+        log = self._log(run_id)
+        log._left, log._forget_failures = set(log.asks), forget_failures
+        log.status, log.wants, log.owned, log._done = "running", None, True, None
+        return log
+
+    async def reopen(self, run_id: str) -> None:
+        log = self._log(run_id)
+        log.status, log.error, log.cancel = "running", None, False
+
+    async def signal(self, run_id: str, name: str, value: str) -> None:
+        self._log(run_id).signals.setdefault(name, value)
+
+    async def cancel(self, run_id: str) -> None:
+        log = self._log(run_id)
+        log.cancel = True
+        if not log.owned and log.status in ("running", "waiting"):
+            log.status = "cancelled"
+
+    def signalled(self) -> list[str]:
+        """Ids of the waiting runs whose signal has come."""
+        return [run_id for run_id, log in self.runs.items() if log.status == "waiting" and not log.owned and log.wants in log.signals]
+
+    def _log(self, run_id: str) -> MemoryRunLog:
+        if run_id not in self.runs:
+            raise UsageError(f"there is no run '{run_id}'.")
+        return self.runs[run_id]

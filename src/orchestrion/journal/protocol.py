@@ -1,0 +1,164 @@
+"""The durable memory of runs: what each step returned, and what each run waits for.
+
+A key is (run, scope, step, n) with a digest of the step's input. The embedded journal (SQLite) and the one in memory
+implement this; one conformance suite tests both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from orchestrion.domain import Attempt, Call, Money
+
+
+class Key(NamedTuple):
+    """Where a step was called: the branch of the run, the step's name, and how many calls of it came before there."""
+
+    scope: str
+    step: str
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.scope}{self.step}#{self.n}"
+
+
+@dataclass(slots=True)
+class StepMemory:
+    """What the journal remembers of one call of a step.
+
+    ``history`` lists the attempts in the order in which they were asked; ``lost`` the holds of calls that were in flight
+    when a process died (booked in full, and asked again). ``value`` and the verdicts of the attempts are not stored: the
+    engine parses outputs again.
+    """
+
+    digest: str
+    input: str | None
+    history: tuple[Attempt, ...] = ()
+    unchecked: frozenset[int] = frozenset()
+    accepted: int | None = None
+    constrained: bool = False
+    turns: int = 0
+    lost: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """What a run starts from."""
+
+    id: str
+    workflow: str
+    input: str
+    digest: str
+    task_id: str
+    tags: Mapping[str, str]
+    reference: Any = None
+    account: str = "default"
+    batch: str | None = None
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run as the journal has it. ``cost`` is the sum of its entries, in nano-dollars."""
+
+    id: str
+    workflow: str
+    batch: str | None
+    task_id: str
+    input: str | None
+    digest: str
+    tags: Mapping[str, str]
+    reference: Any
+    account: str
+    policy: str | None
+    status: str
+    owned: bool
+    wants: str | None
+    result: str | None
+    error: str | None
+    cancel: bool
+    created: float
+    updated: float
+    cost: Money
+
+
+class RunLog(Protocol):
+    """The journal of one run that is being performed by this process."""
+
+    cost: Money
+    signals: dict[str, str]
+
+    def recall(self, key: Key) -> StepMemory | None:
+        """What is remembered of a step's call."""
+        ...
+
+    def unvisited(self) -> list[Key]:
+        """Remembered calls that ``recall`` was not asked for."""
+        ...
+
+    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:  # noqa: A002  # the field's word
+        """Note calls that are about to be made, each with its hold."""
+        ...
+
+    def attempt(self, attempt: Attempt, *, checked: bool) -> None:
+        """Note what came of a call."""
+        ...
+
+    def judged(self, attempt: Attempt) -> None:
+        """Note verdicts that came after the attempt was noted."""
+        ...
+
+    def accept(self, hold: int, *, constrained: bool) -> None:
+        """Note which attempt is the answer."""
+        ...
+
+    def durable(self) -> Awaitable[None]:
+        """Done when everything noted so far survives a crash. Raises RunBusy where another process has this run."""
+        ...
+
+    async def finish(self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None) -> None:
+        """Note how the run ended, or what it waits for, and let go of it."""
+        ...
+
+
+    def release(self) -> None:
+        """Let go of the run without waiting: somebody cancelled the task that performs it."""
+        ...
+
+
+class Journal(Protocol):
+    """All runs."""
+
+    def find(self, run_id: str) -> RunRecord | None:
+        """A run by its id."""
+        ...
+
+    def start(self, new: NewRun) -> RunLog:
+        """Begin a run that ``find`` does not know."""
+        ...
+
+    async def resume(self, run_id: str, *, forget_failures: bool = False) -> RunLog:
+        """Go on with a run that this process may take; failed attempts count as never made if asked. Raises RunBusy where another process has it."""
+        ...
+
+    async def reopen(self, run_id: str) -> None:
+        """Let a failed or cancelled run be resumed."""
+        ...
+
+    async def signal(self, run_id: str, name: str, value: str) -> None:
+        """Deliver a signal, durably; the first of a name stands."""
+        ...
+
+    async def cancel(self, run_id: str) -> None:
+        """Ask for a run to be cancelled: at once where nobody performs it, else before its next call."""
+        ...
+
+
+def done_future() -> asyncio.Future[None]:
+    """What a journal in memory answers when asked whether it is durable."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future

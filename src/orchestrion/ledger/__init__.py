@@ -1,0 +1,1 @@
+"""The ledger: accounts, holds and posts."""

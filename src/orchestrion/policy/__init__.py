@@ -1,0 +1,1 @@
+"""Policies: pure functions that decide who is asked next and when an answer is good enough."""

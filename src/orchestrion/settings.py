@@ -1,0 +1,240 @@
+"""orchestrion.yaml and the environment → one frozen Settings. Nothing else reads the environment.
+
+A secret is written as "env:NAME" and looked up when it is needed, so that a model without its key hinders only those
+who use that model. Errors name the file, the line and the column.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orchestrion.domain import Price, nanos
+from orchestrion.errors import SettingsError
+
+if TYPE_CHECKING:
+    import yaml
+
+FILE_NAME = "orchestrion.yaml"
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class PriceSettings(_Section):
+    """Dollars per million tokens."""
+
+    input: Dollars
+    output: Dollars
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+
+    def price(self) -> Price:
+        read, write = self.cache_read, self.cache_write
+        return Price(
+            input=nanos(self.input),
+            output=nanos(self.output),
+            cache_read=None if read is None else nanos(read),
+            cache_write=None if write is None else nanos(write),
+        )
+
+
+class ModelSettings(_Section):
+    """One model: "openai-chat:NAME" speaks OpenAI's chat completions to ``base_url``; "simulated" makes answers up."""
+
+    model: str
+    base_url: str | None = None
+    api_key: str | None = None
+    price: PriceSettings | None = None
+    max_output: Annotated[int, Field(gt=0)] = 4096
+    concurrency: Annotated[int, Field(gt=0)] = 64
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    request: Mapping[str, Any] = {}
+    skill: Annotated[float, Field(ge=0, le=1)] = 1.0
+    latency_s: Annotated[float, Field(ge=0)] = 0.0
+    seed: int = 0
+    answers: str | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        kind, _, name = value.partition(":")
+        if value != "simulated" and (kind not in MODEL_KINDS or not name):
+            known = ", ".join(f"'{k}:NAME'" for k in MODEL_KINDS)
+            raise ValueError(f"{value!r} is not a model: write {known} or 'simulated'")
+        return value
+
+
+MODEL_KINDS = ("openai-chat",)
+
+
+class BudgetSettings(_Section):
+    """A limit of an account."""
+
+    limit: Dollars
+    period: Literal["run", "day", "week", "month"] | None = None
+
+
+class Settings(_Section):
+    """Everything that orchestrion.yaml says."""
+
+    database: str = "sqlite:///orchestrion.db"
+    record: Literal["full", "digest", "none"] = "full"
+    keep_days: Annotated[int, Field(gt=0)] | None = None
+    models: Mapping[str, ModelSettings] = {}
+    policies: Mapping[str, str] = {}
+    budgets: Mapping[str, BudgetSettings] = {}
+    file: Path | None = None
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value != ":memory:" and not value.startswith("sqlite:///"):
+            raise ValueError(f"{value!r} is not a database that this version knows: write sqlite:///PATH")
+        return value
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in the settings start."""
+        return self.file.parent if self.file else Path.cwd()
+
+    def path(self, name: str) -> Path:
+        """A path written in the settings, from the folder of their file."""
+        return self.folder / Path(name).expanduser()
+
+    @property
+    def database_path(self) -> Path | None:
+        """The SQLite file; None for a database in memory."""
+        return None if self.database == ":memory:" else self.path(self.database.removeprefix("sqlite:///"))
+
+
+def secret(value: str, *, owner: str) -> str:
+    """What "env:NAME" stands for. Raises SettingsError where the variable is not set."""
+    if not value.startswith("env:"):
+        return value
+    name = value.removeprefix("env:")
+    found = os.environ.get(name, "").strip()
+    if not found:
+        raise SettingsError(f"{owner} takes its key from the environment variable {name}, which is not set. Set it (export {name}=…) and try again.")
+    return found
+
+
+def find_settings(path: str | Path | None = None) -> Path | None:
+    """The settings file: the one named, else ORCHESTRION_CONFIG, else orchestrion.yaml here; None where there is none."""
+    named = path or os.environ.get("ORCHESTRION_CONFIG")
+    if named:
+        return Path(named)
+    here = Path(FILE_NAME)
+    return here if here.exists() else None
+
+
+def read_settings(path: str | Path | None = None) -> Settings:
+    """The settings of a file. Raises SettingsError with line and column; without any file, the defaults."""
+    file = find_settings(path)
+    if file is None:
+        return Settings()
+    import yaml  # only where there is a file to read: 45 ms
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"there is no settings file {file}. `orchestrion init DIR` writes one to start from.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from None
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node is not None else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise SettingsError(f"{file}{at}: this is not YAML: {error.problem or error.context}.") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file}: this is not YAML: {error}") from None
+    finally:
+        loader.dispose()
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise SettingsError(f"{file}:1:1: the settings are a mapping (models:, database: …), not {type(data).__name__}.")
+    places = _places(node) if node is not None else {}
+    _refuse_doubles(node, file)
+    try:
+        return Settings(**{**data, "file": file.absolute()})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(file, one, places) for one in error.errors()[:5])) from None
+    except TypeError as error:  # a key that is not a string
+        raise SettingsError(f"{file}: {error}") from None
+
+
+Place = tuple[str, ...]
+
+
+def _places(node: yaml.Node, at: Place = ()) -> dict[Place, tuple[int, int]]:
+    """Line and column of every key and item."""
+    import yaml
+
+    found: dict[Place, tuple[int, int]] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*at, str(key.value))
+            found[here] = (key.start_mark.line + 1, key.start_mark.column + 1)
+            found |= _places(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            here = (*at, str(i))
+            found[here] = (value.start_mark.line + 1, value.start_mark.column + 1)
+            found |= _places(value, here)
+    return found
+
+
+def _refuse_doubles(node: yaml.Node | None, file: Path) -> None:
+    """YAML keeps the last of two equal keys in silence; for money and models that is a trap."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                mark = key.start_mark
+                raise SettingsError(f"{file}:{mark.line + 1}:{mark.column + 1}: {key.value!r} stands here a second time. Remove one.")
+            seen.add(str(key.value))
+            _refuse_doubles(value, file)
+
+
+def _explain(file: Path, error: Any, places: Mapping[Place, tuple[int, int]]) -> str:
+    loc: Place = tuple(str(part) for part in error["loc"])
+    at = next((places[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in places), (1, 1))
+    name = ".".join(loc)
+    place = f"{file}:{at[0]}:{at[1]}"
+    if error["type"] == "extra_forbidden":
+        return f"{place}: there is no setting '{name}'.{nearest(loc[-1], _known(loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{place}: '{name}' is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: '{name}': {message} (it says {error['input']!r})." if error["type"] != "value_error" else f"{place}: '{name}': {message}."
+
+
+def _known(loc: Place) -> Iterable[str]:
+    if not loc:
+        return [name for name in Settings.model_fields if name != "file"]
+    section = {"models": ModelSettings, "budgets": BudgetSettings}.get(loc[0])
+    if section is None:
+        return []
+    return PriceSettings.model_fields if loc[-1] == "price" else section.model_fields
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ " Did you mean …?" or the list of what is known, to end an error's sentence with."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    return f" Known: {', '.join(sorted(names))}." if names else ""

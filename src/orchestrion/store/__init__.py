@@ -1,0 +1,1 @@
+"""The database: one writer with group commit, migrations, and SQL in .sql files by name."""

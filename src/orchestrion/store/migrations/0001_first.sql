@@ -1,0 +1,83 @@
+-- Processes that opened this database. Ids of runs and holds carry the number of the process that made them, so that
+-- they need no round trip, and so that what a dead process left open can be found.
+create table process (
+    no       integer primary key,
+    token    text not null unique,
+    pid      integer not null,
+    started  real not null,
+    ended    real
+);
+
+-- One durable execution of a workflow. `wants` is the name of the signal that a waiting run waits for.
+create table run (
+    no        integer primary key,
+    id        text not null unique,
+    workflow  text not null,
+    batch     text,
+    task      text not null,
+    input     blob,
+    digest    text not null,
+    tags      text,
+    reference text,
+    account   text not null,
+    policy    text,
+    status    text not null,
+    owner     integer,
+    wants     text,
+    result    blob,
+    error     text,
+    cancel    integer not null default 0,
+    created   real not null,
+    updated   real not null
+);
+create index run_batch on run (batch, status);
+create index run_owner on run (owner) where owner is not null;
+
+-- Tables that every step writes only grow at their end: a commit of a hundred steps of a hundred runs writes few pages.
+-- (Clustered by run, each row dirtied a page of its own: three times the time.)
+
+-- The journal: what each step asked, under its key (run, scope, step, n). `calls` lists [hold, worker, sample, added].
+create table ask (
+    run     integer not null,
+    scope   text not null,
+    step    text not null,
+    n       integer not null,
+    turn    integer not null,
+    digest  text not null,
+    input   blob,
+    calls   text not null
+);
+create index ask_run on ask (run);
+
+-- What came of each call that was asked: the journal's memory and the evidence in one. `hold` names the call.
+-- accepted: 1, or 2 where money was short.
+create table attempt (
+    run      integer not null,
+    hold     integer primary key,
+    worker   text not null,
+    cost     integer not null,
+    accepted integer not null,
+    output   blob,
+    body     text not null
+);
+create index attempt_run on attempt (run);
+
+-- The ledger: money set aside before a call, and what became of it. Balances are sums of these.
+create table entry (
+    hold    integer not null,
+    kind    text not null check (kind in ('hold', 'post', 'unknown', 'void')),
+    account text not null,
+    amount  integer not null,
+    run     integer,
+    at      real not null,
+    primary key (hold, kind)
+) without rowid;
+create index entry_run on entry (run) where kind <> 'hold';
+
+create table signal (
+    run   integer not null,
+    name  text not null,
+    value blob not null,
+    at    real not null,
+    primary key (run, name)
+) without rowid;

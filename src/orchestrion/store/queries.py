@@ -1,0 +1,24 @@
+"""Named queries: each .sql file holds statements, each after a line `-- name: …`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+
+
+@lru_cache(maxsize=None)
+def queries(file: str) -> dict[str, str]:
+    """The statements of ``store/sql/FILE.sql`` by name."""
+    text = resources.files("orchestrion.store").joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
+    found = {}
+    for block in text.split("-- name: ")[1:]:
+        name, _, statement = block.partition("\n")
+        found[name.strip()] = statement.strip().rstrip(";")
+    return found
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Number and text of every migration, in order."""
+    folder = resources.files("orchestrion.store").joinpath("migrations")
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [(int(name.split("_")[0]), folder.joinpath(name).read_text(encoding="utf-8")) for name in files]

@@ -1,0 +1,1 @@
+"""Workers: whoever can answer."""

@@ -1,0 +1,225 @@
+"""OpenAI's chat completions over aiohttp: the fast path, for OpenAI and everything that speaks like it.
+
+The wire asks again by itself only what certainly was not billed: a refused connection, and status 429. Whatever else goes
+wrong is a WorkerFailed that the policy sees. It is "not billed" only where the provider refused the request (4xx); a 5xx,
+a cut connection, a timeout or an unreadable answer may have been charged, and its hold is booked in full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+from pydantic_core import from_json, to_json
+
+from orchestrion.domain import Money, Price, Reply, Request, Usage
+from orchestrion.errors import WorkerFailed
+from orchestrion.workers.protocol import OnDelta, call_bound
+
+OPENAI = "https://api.openai.com/v1"
+TRIES = 6
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+LARGEST_ANSWER = 32 * 2**20
+
+
+class Session:
+    """One aiohttp session, made when it is first needed, shared by all wires and closed by the app."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def get(self) -> aiohttp.ClientSession:
+        """The session. Wires bound their own concurrency, so the connector does not."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), json_serialize=lambda v: to_json(v).decode())
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session:
+            await self._session.close()
+
+
+class OpenAIWire:
+    """One model behind an OpenAI-compatible endpoint. ``key`` is called when the first request needs it."""
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        session: Session,
+        price: Price,
+        base_url: str | None = None,
+        key: Callable[[], str | None] = lambda: None,
+        max_output: int = 4096,
+        concurrency: int = 64,
+        timeout_s: float = 600.0,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.price: Price | None = price
+        self._price = price
+        self._model = model
+        self._session = session
+        self._url = (base_url or OPENAI).rstrip("/") + "/chat/completions"
+        # OpenAI's own models take max_completion_tokens (reasoning included); what speaks like OpenAI knows max_tokens.
+        self._limit_field = "max_completion_tokens" if base_url is None else "max_tokens"
+        self._key = key
+        self._max_output = max_output
+        self._slots = asyncio.Semaphore(concurrency)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=30)
+        self._extra = dict(extra or {})
+
+    def bound(self, request: Request) -> Money:
+        return call_bound(self._price, request, self._max_output)
+
+    async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
+        body = self._body(request, stream=on_delta is not None)
+        key = self._key()
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        async with self._slots:
+            for attempt in range(1, TRIES + 1):
+                pause = await self._try(body, headers, on_delta)
+                if isinstance(pause, Reply):
+                    return pause
+                if attempt < TRIES:
+                    backoff = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+                    await asyncio.sleep(backoff if pause.retry_after is None else min(pause.retry_after, LONGEST_PAUSE_S))
+        raise WorkerFailed(pause.kind, f"{self.name}: {pause.message} ({TRIES} tries)", billed="no")
+
+    def _body(self, request: Request, *, stream: bool) -> bytes:
+        body: dict[str, Any] = {"model": self._model, "messages": request.messages, self._limit_field: request.max_output or self._max_output}
+        if request.schema:
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.schema}}
+        if request.sample:
+            body["seed"] = request.sample  # another sample is another draw; providers without seeds pass it over
+        body |= self._extra
+        body |= request.extra
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return to_json(body)
+
+    async def _try(self, body: bytes, headers: Mapping[str, str], on_delta: OnDelta | None) -> Reply | _Pause:
+        try:
+            async with self._session.get().post(self._url, data=body, headers=headers, timeout=self._timeout) as response:
+                if response.status == 429:
+                    raw = await response.read()
+                    if _error_code(raw) == "insufficient_quota":
+                        raise WorkerFailed("http_429", f"{self.name}: the provider says that the quota is used up", billed="no")
+                    return _Pause("http_429", "the provider asks for fewer requests (429)", _seconds(response.headers.get("Retry-After")))
+                if response.status != 200:
+                    raise self._refusal(response.status, await response.content.read(4096))
+                if on_delta:
+                    return await _streamed(response, on_delta)
+                return self._parsed(await _bounded(response))
+        except aiohttp.ClientConnectorError as error:
+            return _Pause("refused", f"no connection to {self._url}: {error.os_error.strerror or error.os_error}", None)
+        except TimeoutError:
+            raise WorkerFailed("timeout", f"{self.name}: no answer within {self._timeout.total:g} s", billed="unknown") from None
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise WorkerFailed("cut", f"{self.name}: the connection broke: {error or type(error).__name__}", billed="unknown") from None
+
+    def _refusal(self, status: int, raw: bytes) -> WorkerFailed:
+        said = _error_message(raw)
+        billed = "no" if 400 <= status < 500 else "unknown"
+        return WorkerFailed(f"http_{status}", f"{self.name}: status {status}{f': {said}' if said else ''}", billed=billed)
+
+    def _parsed(self, raw: bytes) -> Reply:
+        try:
+            data = from_json(raw)
+            choice = data["choices"][0]
+            text = choice["message"].get("content") or ""
+            usage = usage_from(data["usage"])
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            message = f"{self.name}: the answer is not a chat completion with usage ({type(error).__name__}: {str(error)[:100]})"
+            raise WorkerFailed("garbage", message, billed="unknown") from None
+        return Reply(text, usage=usage, finish_reason=choice.get("finish_reason"), raw=data)
+
+
+class _Pause:
+    """Certainly not billed; asked again after a pause."""
+
+    __slots__ = ("kind", "message", "retry_after")
+
+    def __init__(self, kind: str, message: str, retry_after: float | None) -> None:
+        self.kind = kind
+        self.message = message
+        self.retry_after = retry_after
+
+
+def usage_from(data: Mapping[str, Any]) -> Usage:
+    """OpenAI's usage object. ``prompt_tokens`` includes cached ones, ``completion_tokens`` reasoning."""
+    details_in = data.get("prompt_tokens_details") or {}
+    details_out = data.get("completion_tokens_details") or {}
+    return Usage(
+        input_tokens=int(data["prompt_tokens"]),
+        output_tokens=int(data["completion_tokens"]),
+        cache_read_tokens=int(details_in.get("cached_tokens") or 0),
+        reasoning_tokens=int(details_out.get("reasoning_tokens") or 0),
+    )
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise WorkerFailed("garbage", f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB", billed="unknown")
+    return b"".join(parts)
+
+
+async def _streamed(response: aiohttp.ClientResponse, on_delta: OnDelta) -> Reply:
+    """Server-sent events, until [DONE]; without a usage at the end nobody knows what was charged."""
+    texts: list[str] = []
+    usage: Usage | None = None
+    finish: str | None = None
+    try:
+        async for line in response.content:
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                break
+            event = from_json(data)
+            if event.get("usage"):
+                usage = usage_from(event["usage"])
+            for choice in event.get("choices", ()):
+                finish = choice.get("finish_reason") or finish
+                piece = (choice.get("delta") or {}).get("content")
+                if piece:
+                    texts.append(piece)
+                    on_delta(piece)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkerFailed("garbage", f"the stream is not one of chat completion chunks: {str(error)[:100]}", billed="unknown") from None
+    if usage is None:
+        raise WorkerFailed("garbage", "the stream ended without its usage", billed="unknown")
+    return Reply("".join(texts), usage=usage, finish_reason=finish)
+
+
+def _error_of(raw: bytes) -> Mapping[str, Any]:
+    try:
+        error = from_json(raw)["error"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _error_message(raw: bytes) -> str:
+    return str(_error_of(raw).get("message") or raw[:200].decode(errors="replace")).strip()
+
+
+def _error_code(raw: bytes) -> str | None:
+    return _error_of(raw).get("code")
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return max(0.0, float(header)) if header is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,65 @@
+"""What a worker is: it has a name, a price, a bound on what one call can cost, and a ``reply`` method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from pydantic_core import to_json
+
+from orchestrion.domain import Money, Price, Reply, Request
+
+OnDelta: TypeAlias = Callable[[str], None]
+"""Called with every piece of text of a streamed answer."""
+
+MESSAGE_OVERHEAD = 16
+"""Tokens that a provider may add for each message (role, separators), generously."""
+
+REQUEST_OVERHEAD = 64
+
+
+class Worker(Protocol):
+    """Whoever can answer a Request."""
+
+    @property
+    def name(self) -> str:
+        """By which policies ask for it."""
+        ...
+
+    @property
+    def price(self) -> Price | None:
+        """What its tokens cost; None where each Reply says its own cost."""
+        ...
+
+    def bound(self, request: Request) -> Money:
+        """The most that this request can cost: what is held before the call."""
+        ...
+
+    async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
+        """Answer. Raises WorkerFailed where there is no answer, saying whether the call may have been billed."""
+        ...
+
+
+def input_bound(request: Request) -> int:
+    """The most input tokens that a request can have: no tokenizer makes more tokens than there are UTF-8 bytes."""
+    total = REQUEST_OVERHEAD
+    for message in request.messages:
+        content = message.get("content")
+        total += MESSAGE_OVERHEAD + (len(content.encode()) if isinstance(content, str) else len(to_json(message)))
+    if request.schema:
+        total += len(to_json(request.schema))
+    if request.extra:
+        total += len(to_json(request.extra))
+    return total
+
+
+def call_bound(price: Price, request: Request, max_output: int) -> Money:
+    """The most that one call can cost at a price per token: its input at most, and its output limit."""
+    return price.bound(input_bound(request), request.max_output or max_output)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content, which is a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content or () if isinstance(part, dict))

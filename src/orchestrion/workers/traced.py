@@ -1,0 +1,44 @@
+"""A span around every call of a worker: wrapped around workers only where somebody listens."""
+
+from __future__ import annotations
+
+from orchestrion import telemetry
+from orchestrion.domain import FREE, NANOS_PER_DOLLAR, Money, Price, Reply, Request
+from orchestrion.errors import WorkerFailed
+from orchestrion.telemetry import Tracing
+from orchestrion.workers.protocol import OnDelta, Worker
+
+
+class TracedWorker:
+    """Asks the worker inside, and tells its tokens, cost and failure to a span. Never the texts."""
+
+    def __init__(self, worker: Worker, tracing: Tracing) -> None:
+        self._worker = worker
+        self._tracing = tracing
+
+    @property
+    def name(self) -> str:
+        return self._worker.name
+
+    @property
+    def price(self) -> Price | None:
+        return self._worker.price
+
+    def bound(self, request: Request) -> Money:
+        return self._worker.bound(request)
+
+    async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
+        with self._tracing.call(self.name) as span:
+            try:
+                reply = await self._worker.reply(request, on_delta)
+            except WorkerFailed as failed:
+                span.set_attribute(telemetry.ERROR_TYPE, failed.kind)
+                raise
+            cost = reply.cost if reply.cost is not None else (self.price or FREE).cost(reply.usage)
+            span.set_attribute(telemetry.INPUT_TOKENS, reply.usage.input_tokens)
+            span.set_attribute(telemetry.OUTPUT_TOKENS, reply.usage.output_tokens)
+            span.set_attribute(telemetry.CACHE_READ_TOKENS, reply.usage.cache_read_tokens)
+            span.set_attribute(telemetry.COST_USD, cost / NANOS_PER_DOLLAR)
+            if reply.finish_reason:
+                span.set_attribute(telemetry.FINISH_REASONS, [reply.finish_reason])
+            return reply
