@@ -1,25 +1,41 @@
 """Orchestrion: one person directs models, tools and people at a business's work; checked answers at a known cost.
 
-    domain · errors            facts, and everything that can go wrong
-    settings · telemetry       orchestrion.yaml and the environment; names of spans
-    store · journal · ledger   the database; the durable memory of runs; money held and posted
-    workers · checks · policy  who answers; what is asked about an answer; who is asked next
-    evidence                   recorded outcomes
-    engine                     the metered ask, the loop that performs a step, workflows, batches
-    app                        the composition root
-    cli · demo                 the command line; the household tax demo
-    testing                    fakes: ScriptedWorker, MemoryLedger, MemoryJournal
+domain · errors            facts, and everything that can go wrong
+settings · telemetry       orchestrion.yaml and the environment; names of spans
+store · journal · ledger   the database; the durable memory of runs; money held and posted
+workers · checks · policy  who answers; what is asked about an answer; who is asked next
+evidence                   recorded outcomes
+engine                     the metered ask, the loop that performs a step, workflows, batches
+app                        the composition root
+cli · demo                 the command line; the household tax demo
+testing                    fakes: ScriptedWorker, MemoryLedger, MemoryJournal
 """
 
-from orchestrion.app import Orchestrion
-from orchestrion.checks.rules import length, matches
-from orchestrion.domain import Attempt, Task, Verdict
-from orchestrion.engine.scope import gather, map, wait_for  # noqa: A004  # read as orchestrion.map
-from orchestrion.engine.step import Step, step
-from orchestrion.engine.workflow import Run, workflow
-from orchestrion.errors import OrchestrionError, StepFailed
-from orchestrion.policy.combinators import agreement, best_effort, cascade, corrected, fallback, fixed, mix, retried, router
-from orchestrion.policy.protocol import Policy
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrion.app import Orchestrion
+    from orchestrion.checks.rules import length, matches
+    from orchestrion.domain import Attempt, Task, Verdict
+    from orchestrion.engine.scope import gather, map, wait_for  # noqa: A004  # read as orchestrion.map
+    from orchestrion.engine.step import Step, step
+    from orchestrion.engine.workflow import Run, workflow
+    from orchestrion.errors import OrchestrionError, StepFailed
+    from orchestrion.policy.combinators import (
+        agreement,
+        best_effort,
+        cascade,
+        corrected,
+        fallback,
+        fixed,
+        mix,
+        retried,
+        router,
+    )
+    from orchestrion.policy.protocol import Policy
 
 __all__ = [
     "Attempt",
@@ -48,3 +64,44 @@ __all__ = [
     "wait_for",
     "workflow",
 ]
+
+# Where each name lives: loaded when it is first used, so that `orchestrion --help` does not wait for pydantic.
+_HOMES = {
+    "Attempt": "orchestrion.domain",
+    "Orchestrion": "orchestrion.app",
+    "OrchestrionError": "orchestrion.errors",
+    "Policy": "orchestrion.policy.protocol",
+    "Run": "orchestrion.engine.workflow",
+    "Step": "orchestrion.engine.step",
+    "StepFailed": "orchestrion.errors",
+    "Task": "orchestrion.domain",
+    "Verdict": "orchestrion.domain",
+    "agreement": "orchestrion.policy.combinators",
+    "best_effort": "orchestrion.policy.combinators",
+    "cascade": "orchestrion.policy.combinators",
+    "corrected": "orchestrion.policy.combinators",
+    "fallback": "orchestrion.policy.combinators",
+    "fixed": "orchestrion.policy.combinators",
+    "gather": "orchestrion.engine.scope",
+    "length": "orchestrion.checks.rules",
+    "map": "orchestrion.engine.scope",
+    "matches": "orchestrion.checks.rules",
+    "mix": "orchestrion.policy.combinators",
+    "retried": "orchestrion.policy.combinators",
+    "router": "orchestrion.policy.combinators",
+    "step": "orchestrion.engine.step",
+    "wait_for": "orchestrion.engine.scope",
+    "workflow": "orchestrion.engine.workflow",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'orchestrion' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
@@ -18,36 +18,37 @@ from orchestrion.engine.execution import House, SavedPolicy
 from orchestrion.engine.saved import read_policy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
-from orchestrion.errors import PolicyError, RunBusy, SettingsError, UsageError, WorkflowError
-from orchestrion.evidence.records import read_answers
+from orchestrion.errors import PolicyError, SettingsError, WorkflowError
 from orchestrion.evidence.recorded import outcomes
+from orchestrion.evidence.records import read_answers
 from orchestrion.journal.embedded import EmbeddedJournal, statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.prices import listed_price
 from orchestrion.settings import ModelSettings, Settings, nearest, read_settings, secret
 from orchestrion.store.database import Database
 from orchestrion.telemetry import Tracing
-from orchestrion.workers.openai_wire import OpenAIWire, Session
 from orchestrion.workers.protocol import Worker
 from orchestrion.workers.simulated import SimulatedWorker
 from orchestrion.workers.traced import TracedWorker
 
+if TYPE_CHECKING:
+    from orchestrion.workers.openai_wire import Session
+
 CANCEL_POLL_S = 0.5
-STOP_GRACE_S = 30.0
 
 
 class Orchestrion:
     """Everything open: workers, journal, ledger. Made by ``open``; an async context manager.
 
-        async with Orchestrion.open("orchestrion.yaml") as o:
-            run = await o.run(tax_return, case, id="h-17", account="company/tax")
-            print(run.result, run.cost)
+    async with Orchestrion.open("orchestrion.yaml") as o:
+        run = await o.run(tax_return, case, id="h-17", account="company/tax")
+        print(run.result, run.cost)
     """
 
     def __init__(self, settings: Settings, *, workers: Iterable[Worker] = ()) -> None:
         """``workers`` stand beside, and before, those of the settings. Raises SettingsError and StoreError."""
         self.settings = settings
-        self._session = Session()
+        self._session: Session | None = None
         self._tracing = Tracing()
         self.workers: dict[str, Worker] = {name: self._worker(name, model) for name, model in settings.models.items()}
         self.workers |= {worker.name: worker for worker in workers}
@@ -69,20 +70,23 @@ class Orchestrion:
         self._watch = asyncio.create_task(self._watch_cancels())
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._watch:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
-        await self._session.close()
+        if self._session:
+            await self._session.close()
         await self.database.close()
 
     async def run(
         self,
         workflow: Workflow[Any] | Step[Any],
-        input: Any,  # noqa: A002  # the field's word
+        input: Any,
         *,
-        id: str | None = None,  # noqa: A002  # the field's word
+        id: str | None = None,
         account: str = "default",
         tags: Mapping[str, str] | None = None,
         policies: Mapping[str, str | SavedPolicy] | None = None,
@@ -96,12 +100,21 @@ class Orchestrion:
         """
         flow = as_workflow(workflow)
         if id is None:
-            id = f"{flow.name}/{digest(to_json(input))[:16]}"  # noqa: A001  # the field's word
-        chosen = {step: self.policy(saved) if isinstance(saved, str) else saved for step, saved in (policies or {}).items()}
+            id = f"{flow.name}/{digest(to_json(input))[:16]}"
+        chosen = {
+            step: self.policy(saved) if isinstance(saved, str) else saved for step, saved in (policies or {}).items()
+        }
         start = Start(id=id, task_id=id, input=input, tags=dict(tags or {}), account=account, policies=chosen)
         return await self._runner.run(flow, start, again=again)
 
-    def run_all(self, workflow: Workflow[Any] | Step[Any], starts: Iterable[Start], *, concurrency: int = 64, again: bool = False) -> AsyncIterator[Run]:
+    def run_all(
+        self,
+        workflow: Workflow[Any] | Step[Any],
+        starts: Iterable[Start],
+        *,
+        concurrency: int = 64,
+        again: bool = False,
+    ) -> AsyncIterator[Run]:
         """Perform many runs, at most ``concurrency`` at once, and yield each as it ends."""
         return run_batch(self._runner, as_workflow(workflow), starts, concurrency=concurrency, again=again)
 
@@ -132,7 +145,9 @@ class Orchestrion:
             return read_policy(self.settings.path(self.settings.policies[name]), name=name)
         if name.endswith(".json"):
             return read_policy(Path(name), name=name)
-        raise PolicyError(f"no policy is called '{name}' in the settings, and it is no .json file.{nearest(name, self.settings.policies)}")
+        raise PolicyError(
+            f"no policy is called '{name}' in the settings, and it is no .json file.{nearest(name, self.settings.policies)}"
+        )
 
     def check_keys(self, names: Iterable[str]) -> None:
         """Look up the keys of these models now, rather than at their first call. Raises SettingsError."""
@@ -147,8 +162,20 @@ class Orchestrion:
         if model.model == "simulated":
             answers = read_answers(self.settings.path(model.answers)) if model.answers else None
             return SimulatedWorker(
-                name, price=price, skill=model.skill, latency_s=model.latency_s, seed=model.seed, max_output=model.max_output, answers=answers
+                name,
+                price=price,
+                skill=model.skill,
+                latency_s=model.latency_s,
+                seed=model.seed,
+                max_output=model.max_output,
+                answers=answers,
             )
+        from orchestrion.workers.openai_wire import (
+            OpenAIWire,
+            Session,
+        )  # aiohttp takes 0.3 s, and simulated models do without
+
+        self._session = self._session or Session()
         return OpenAIWire(
             name,
             model.model.partition(":")[2],
@@ -165,7 +192,9 @@ class Orchestrion:
     def _price(self, name: str, model: ModelSettings) -> Price:
         if model.price:
             return model.price.price()
-        listed = None if model.model == "simulated" else listed_price(model.model.partition(":")[2], base_url=model.base_url)
+        listed = (
+            None if model.model == "simulated" else listed_price(model.model.partition(":")[2], base_url=model.base_url)
+        )
         if listed is None:
             raise SettingsError(
                 f"{self.settings.file or 'settings'}: model '{name}' ({model.model}) has no known price, and without one its calls cannot be bounded. "
@@ -186,4 +215,6 @@ def as_workflow(workflow: Workflow[Any] | Step[Any]) -> Workflow[Any]:
         return workflow
     if isinstance(workflow, Step):
         return one_step(workflow)
-    raise WorkflowError(f"expected a workflow (an async function under @workflow) or a Step, got {type(workflow).__name__}.")
+    raise WorkflowError(
+        f"expected a workflow (an async function under @workflow) or a Step, got {type(workflow).__name__}."
+    )

@@ -8,6 +8,7 @@ Money is an integer number of nano-dollars everywhere; a price is nano-dollars p
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any, Literal, TypeAlias
@@ -36,13 +37,15 @@ def nanos(dollars: float | int | str | Decimal) -> Money:
 
 
 def dollars(amount: Money) -> str:
-    """Nano-dollars for people: four significant digits below a cent, cents above."""
-    value = amount / NANOS_PER_DOLLAR
-    if amount == 0:
+    """Nano-dollars for people: cents from a dollar on, below that three significant digits."""
+    value = abs(amount) / NANOS_PER_DOLLAR
+    sign = "-" if amount < 0 else ""
+    if value >= 1:
+        return f"{sign}${value:,.2f}"
+    if not amount:
         return "$0"
-    if abs(value) >= 1:
-        return f"${value:,.2f}"
-    return f"${value:.4f}" if abs(value) >= 0.01 else f"${value:.3g}" if abs(value) >= 0.0001 else f"${value:.9f}".rstrip("0")
+    places = min(9, 2 - math.floor(math.log10(value)))
+    return f"{sign}${value:.{places}f}"
 
 
 def usd(amount: Money) -> float:
@@ -237,10 +240,14 @@ class Accept(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """Decision: no answer can be accepted. ``kind`` says what stood in the way."""
+    """Decision: no answer can be accepted. ``kind`` says what stood in the way, ``attempts`` what was looked at.
+
+    The attempts are in the order in which the policy asks for them, whatever the order in which they were answered.
+    """
 
     reason: str
     kind: Literal["failed", "checks", "funds"] = "checks"
+    attempts: tuple[Attempt, ...] = ()
 
 
 Decision: TypeAlias = Ask | Accept | Stop

@@ -71,6 +71,13 @@ class ModelSettings(_Section):
             raise ValueError(f"{value!r} is not a model: write {known} or 'simulated'")
         return value
 
+    @field_validator("base_url")
+    @classmethod
+    def _whole_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is not a URL: write it whole, such as http://localhost:8000/v1")
+        return value
+
 
 MODEL_KINDS = ("openai-chat",)
 
@@ -122,7 +129,9 @@ def secret(value: str, *, owner: str) -> str:
     name = value.removeprefix("env:")
     found = os.environ.get(name, "").strip()
     if not found:
-        raise SettingsError(f"{owner} takes its key from the environment variable {name}, which is not set. Set it (export {name}=…) and try again.")
+        raise SettingsError(
+            f"{owner} takes its key from the environment variable {name}, which is not set. Set it (export {name}=…) and try again."
+        )
     return found
 
 
@@ -145,27 +154,35 @@ def read_settings(path: str | Path | None = None) -> Settings:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SettingsError(f"there is no settings file {file}. `orchestrion init DIR` writes one to start from.") from None
+        raise SettingsError(
+            f"there is no settings file {file}. `orchestrion init DIR` writes one to start from."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {error}") from None
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)  # refuses characters that YAML does not know
         node = loader.get_single_node()
         data = loader.construct_document(node) if node is not None else {}
+        loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise SettingsError(f"{file}{at}: this is not YAML: {error.problem or error.context}.") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{file}: this is not YAML: {error}") from None
-    finally:
-        loader.dispose()
     if data is None:
         data = {}
     if not isinstance(data, dict):
-        raise SettingsError(f"{file}:1:1: the settings are a mapping (models:, database: …), not {type(data).__name__}.")
-    places = _places(node) if node is not None else {}
-    _refuse_doubles(node, file)
+        raise SettingsError(
+            f"{file}:1:1: the settings are a mapping (models:, database: …), not {type(data).__name__}."
+        )
+    try:
+        places = _places(node) if node is not None else {}
+        _refuse_doubles(node, file)
+    except RecursionError:
+        raise SettingsError(
+            f"{file}: the settings refer to themselves (an alias *name within its own &name)."
+        ) from None
     try:
         return Settings(**{**data, "file": file.absolute()})
     except ValidationError as error:
@@ -204,7 +221,9 @@ def _refuse_doubles(node: yaml.Node | None, file: Path) -> None:
         for key, value in node.value:
             if key.value in seen:
                 mark = key.start_mark
-                raise SettingsError(f"{file}:{mark.line + 1}:{mark.column + 1}: {key.value!r} stands here a second time. Remove one.")
+                raise SettingsError(
+                    f"{file}:{mark.line + 1}:{mark.column + 1}: {key.value!r} stands here a second time. Remove one."
+                )
             seen.add(str(key.value))
             _refuse_doubles(value, file)
 
@@ -219,13 +238,18 @@ def _explain(file: Path, error: Any, places: Mapping[Place, tuple[int, int]]) ->
     if error["type"] == "missing":
         return f"{place}: '{name}' is missing."
     message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: '{name}': {message} (it says {error['input']!r})." if error["type"] != "value_error" else f"{place}: '{name}': {message}."
+    return (
+        f"{place}: '{name}': {message} (it says {error['input']!r})."
+        if error["type"] != "value_error"
+        else f"{place}: '{name}': {message}."
+    )
 
 
 def _known(loc: Place) -> Iterable[str]:
     if not loc:
         return [name for name in Settings.model_fields if name != "file"]
-    section = {"models": ModelSettings, "budgets": BudgetSettings}.get(loc[0])
+    sections: dict[str, type[_Section]] = {"models": ModelSettings, "budgets": BudgetSettings}
+    section = sections.get(loc[0])
     if section is None:
         return []
     return PriceSettings.model_fields if loc[-1] == "price" else section.model_fields

@@ -38,17 +38,24 @@ class Check(Protocol):
 class CodeCheck:
     """A check that is a plain function of the output's value, and of the task if it takes two arguments."""
 
-    __slots__ = ("_function", "_takes_task", "name")
+    __slots__ = ("_function", "_passed", "_takes_task", "name")
 
     def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name: str = name or getattr(function, "__name__", None) or type(function).__name__
         self._function = function
-        positional = [p for p in inspect.signature(function).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._passed = Verdict(self.name, True, 1.0)
+        positional = [
+            p
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
         self._takes_task = len(positional) > 1
 
     def __call__(self, task: Task, attempts: tuple[Attempt, ...], ask: AskWorker) -> Verdict | Awaitable[Verdict]:
         value = attempts[-1].value
-        said = self._function(value, task) if self._takes_task else self._function(value)
+        said: Any = self._function(value, task) if self._takes_task else self._function(value)
+        if said is None or said is True:
+            return self._passed
         return self._await(said) if inspect.isawaitable(said) else verdict(self.name, said)
 
     async def _await(self, said: Awaitable[Any]) -> Verdict:
@@ -69,9 +76,14 @@ def verdict(name: str, said: Any) -> Verdict:
         return Verdict(name, said >= 0.5, float(said))
     if isinstance(said, Verdict):
         return said
-    raise TypeError(f"a check answers with True, False, None, a reason, a score or a Verdict, not {type(said).__name__}")
+    raise TypeError(
+        f"a check answers with True, False, None, a reason, a score or a Verdict, not {type(said).__name__}"
+    )
 
 
 def as_check(check: Check | Callable[..., Any]) -> Check:
     """The check itself, or a plain function as one."""
-    return check if isinstance(check, Check) else CodeCheck(check)
+    if isinstance(check, Check):
+        return check
+    as_code: Check = CodeCheck(check)
+    return as_code

@@ -29,7 +29,11 @@ class Matches:
 
     def __call__(self, task: Task, attempts: tuple[Attempt, ...], ask: AskWorker) -> Verdict:
         found = _compiled(self.pattern).search(attempts[-1].output or "")
-        return Verdict(self.name, True, 1.0) if found else Verdict(self.name, False, 0.0, f"nothing in the answer matches {self.pattern}")
+        return (
+            Verdict(self.name, True, 1.0)
+            if found
+            else Verdict(self.name, False, 0.0, f"nothing in the answer matches {self.pattern}")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,13 @@ class Length:
     def __call__(self, task: Task, attempts: tuple[Attempt, ...], ask: AskWorker) -> Verdict:
         length = len((attempts[-1].output or "").strip())
         if length < self.least:
-            return Verdict(self.name, False, 0.0, f"the answer has {length} characters, at least {self.least} are asked for")
+            return Verdict(
+                self.name, False, 0.0, f"the answer has {length} characters, at least {self.least} are asked for"
+            )
         if self.most is not None and length > self.most:
-            return Verdict(self.name, False, 0.0, f"the answer has {length} characters, at most {self.most} are allowed")
+            return Verdict(
+                self.name, False, 0.0, f"the answer has {length} characters, at most {self.most} are allowed"
+            )
         return Verdict(self.name, True, 1.0)
 
 

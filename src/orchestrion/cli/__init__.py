@@ -1,0 +1,77 @@
+"""The command line: one file for each noun, loaded only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+import click
+
+from orchestrion.errors import OrchestrionError
+
+# Name → module, and the line that --help shows: listing the commands imports none of them.
+COMMANDS = {
+    "demo": ("orchestrion.cli.demo", "The main job, offline, in a minute: tax returns by simulated models."),
+    "init": ("orchestrion.cli.init", "Write a small working project into a folder."),
+    "run": ("orchestrion.cli.run", "Run the tasks of a file through a workflow; go on where it stopped."),
+    "runs": ("orchestrion.cli.runs", "List, show, resume, cancel and signal runs."),
+    "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes."),
+    "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101  # each module exports one
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="orchestrion")
+def cli() -> None:
+    """Direct models, tools and people at a business's work: checked answers at a known cost.
+
+    Exit status: 0 done, 1 the work failed, 2 wrong usage or input.
+    """
+
+
+def main() -> None:
+    """Run the command line. What goes wrong is said in a paragraph, never with a traceback."""
+    try:
+        status: Any = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped.", err=True)
+        status = 1
+    except OrchestrionError as error:
+        click.echo(f"orchestrion: {error}", err=True)
+        status = error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        status = 0
+    except Exception as error:
+        with tempfile.NamedTemporaryFile("w", prefix="orchestrion-error-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        click.echo(
+            f"orchestrion: a bug, sorry: {type(error).__name__}: {error}. The details are in {file.name}; what was committed is kept.",
+            err=True,
+        )
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import AskWorker, Check
@@ -26,11 +27,13 @@ async def ask(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Att
     asked = []
     for call in calls:
         worker = execution.worker(call.worker, step)
-        request = step.request(task, call)
+        request = step.request(task, call, site.input)
         amount = worker.bound(request)
         asked.append((execution.hold(amount), amount, call, worker, request))
     log = execution.log
-    log.ask(site.key, turn, site.digest, site.input if turn == 0 else None, [(hold, call) for hold, _, call, _, _ in asked])
+    log.ask(
+        site.key, turn, site.digest, site.input if turn == 0 else None, [(hold, call) for hold, _, call, _, _ in asked]
+    )
     await log.durable()
     if len(asked) == 1:
         return (await _attempt(site, *asked[0], history),)
@@ -41,7 +44,9 @@ async def ask(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Att
     return tuple(attempt for attempt in attempts if isinstance(attempt, Attempt))
 
 
-async def _attempt(site: Site, hold: int, amount: Money, call: Call, worker: Worker, request: Request, history: tuple[Attempt, ...]) -> Attempt:
+async def _attempt(
+    site: Site, hold: int, amount: Money, call: Call, worker: Worker, request: Request, history: tuple[Attempt, ...]
+) -> Attempt:
     """One call and its verdicts. The attempt is in the journal before anything that may take time or fail."""
     answered = await metered(site.execution, hold, amount, worker, request)
     reply, log = answered.reply, site.execution.log
@@ -50,7 +55,19 @@ async def _attempt(site: Site, hold: int, amount: Money, call: Call, worker: Wor
         log.attempt(attempt, checked=True)
         return attempt
     value, answer, problems = site.step.read(reply.output, reply.answer)
-    attempt = Attempt(call, reply.output, value, answer, None, problems, reply.usage, answered.cost, answered.latency_s, reply.finish_reason, hold)
+    attempt = Attempt(
+        call,
+        reply.output,
+        value,
+        answer,
+        None,
+        problems,
+        reply.usage,
+        answered.cost,
+        answered.latency_s,
+        reply.finish_reason,
+        hold,
+    )
     try:
         verdicts, pending = _judge(site, history, attempt, reply.verdicts)
     except CheckBroken:
@@ -73,7 +90,9 @@ async def rejudge(site: Site, history: tuple[Attempt, ...], attempt: Attempt) ->
     return judged
 
 
-def _judge(site: Site, history: tuple[Attempt, ...], attempt: Attempt, recorded: tuple[Verdict, ...]) -> tuple[tuple[Verdict, ...], list[Awaitable[Verdict]]]:
+def _judge(
+    site: Site, history: tuple[Attempt, ...], attempt: Attempt, recorded: tuple[Verdict, ...]
+) -> tuple[tuple[Verdict, ...], list[Awaitable[Verdict]]]:
     """The verdicts that are there at once, and those to await. An output of the wrong form is not judged further."""
     verdicts = list(attempt.verdicts)
     pending: list[Awaitable[Verdict]] = []
@@ -104,7 +123,7 @@ async def _awaited(step: str, check: Check, said: Awaitable[Verdict]) -> Verdict
         raise CheckBroken(check=check.name, step=step, cause=error) from error
 
 
-class Answered(NamedTuple):
+class Answered(msgspec.Struct, frozen=True):
     """What a metered call came to: a reply or a failure, what was posted, and the seconds it took."""
 
     reply: Reply | None
@@ -151,7 +170,9 @@ def asker_for(site: Site, attempt: Attempt) -> AskWorker:
             if not remembered.failure and memory and memory.digest == digest(text):
                 return Reply(remembered.output or "", usage=remembered.usage, cost=remembered.cost)
         worker = execution.worker(name, site.step)
-        request = Request(messages=messages, task_id=site.task.id, step=f"{site.step.name}~", sample=attempt.call.sample)
+        request = Request(
+            messages=messages, task_id=site.task.id, step=f"{site.step.name}~", sample=attempt.call.sample
+        )
         amount = worker.bound(request)
         hold = execution.hold(amount)
         call = Call(name, attempt.call.sample)
@@ -159,7 +180,15 @@ def asker_for(site: Site, attempt: Attempt) -> AskWorker:
         await log.durable()
         answered = await metered(execution, hold, amount, worker, request)
         reply, usage = answered.reply, answered.reply.usage if answered.reply else Usage()
-        said = Attempt(call, reply.output if reply else None, failure=answered.failure, usage=usage, cost=answered.cost, latency_s=answered.latency_s, hold=hold)
+        said = Attempt(
+            call,
+            reply.output if reply else None,
+            failure=answered.failure,
+            usage=usage,
+            cost=answered.cost,
+            latency_s=answered.latency_s,
+            hold=hold,
+        )
         log.attempt(said, checked=True)
         if reply is None:
             reason = f"the worker of its check did not answer: {said.failure.message if said.failure else ''}"

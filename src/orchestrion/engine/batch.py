@@ -9,7 +9,9 @@ from orchestrion.engine.workflow import Run, Runner, Start, Workflow
 from orchestrion.errors import JournalMismatch, RunBusy, WorkflowError
 
 
-async def run_batch(runner: Runner, workflow: Workflow[object], starts: Iterable[Start], *, concurrency: int, again: bool = False) -> AsyncIterator[Run]:
+async def run_batch(
+    runner: Runner, workflow: Workflow[object], starts: Iterable[Start], *, concurrency: int, again: bool = False
+) -> AsyncIterator[Run]:
     """Perform the starts, at most ``concurrency`` at once, and yield each run as it ends.
 
     An input that does not fit, a run that another process has, or an id that means another run is a failed Run; an

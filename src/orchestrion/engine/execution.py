@@ -47,7 +47,18 @@ class Execution:
 
     __slots__ = ("_house", "_no", "_policies", "_tags", "_task_id", "account", "id", "ledger", "log")
 
-    def __init__(self, house: House, log: RunLog, *, no: int | None, run_id: str, task_id: str, tags: Mapping[str, str], account: str, policies: Mapping[str, SavedPolicy]) -> None:
+    def __init__(
+        self,
+        house: House,
+        log: RunLog,
+        *,
+        no: int | None,
+        run_id: str,
+        task_id: str,
+        tags: Mapping[str, str],
+        account: str,
+        policies: Mapping[str, SavedPolicy],
+    ) -> None:
         self._house = house
         self._no = no
         self._policies = policies
@@ -82,7 +93,9 @@ class Execution:
         """A worker by name. Raises PolicyError, with the nearest name, where nobody is called so."""
         worker = step.workers.get(name) or self._house.workers.get(name)
         if worker is None:
-            raise PolicyError(f"step '{step.name}' asks '{name}', but no model is called so.{nearest(name, [*step.workers, *self._house.workers])}")
+            raise PolicyError(
+                f"step '{step.name}' asks '{name}', but no model is called so.{nearest(name, [*step.workers, *self._house.workers])}"
+            )
         return worker
 
     def hold(self, amount: Money) -> int:
@@ -92,7 +105,7 @@ class Execution:
     def post(self, hold: int, amount: Money, kind: Posting) -> None:
         """Move what a call cost."""
         self.log.cost += amount
-        self.ledger.post(hold, self.account, amount, kind=kind, run=self._no)
+        self.ledger.post(hold, amount, kind=kind)
 
     def _policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
         saved = self._policies.get(step.name) if self._policies else None
@@ -100,5 +113,7 @@ class Execution:
             own = {check.name for check in step.checks}
             return saved.policy, (*step.checks, *(check for check in saved.checks if check.name not in own))
         if step.policy is None:
-            raise PolicyError(f"step '{step.name}' has no policy. Give it one (policy=\"cheap\"), or name a saved one (--policy {step.name}=NAME).")
+            raise PolicyError(
+                f"step '{step.name}' has no policy. Give it one (policy=\"cheap\"), or name a saved one (--policy {step.name}=NAME)."
+            )
         return step.policy, step.checks

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from orchestrion.checks.protocol import Check
 from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task
@@ -23,7 +24,16 @@ class Site:
     __slots__ = ("checks", "digest", "execution", "input", "key", "policy", "step", "task")
 
     def __init__(
-        self, execution: Execution, step: Step[Any], task: Task, *, key: Key, digest: str, input: str, policy: Policy, checks: tuple[Check, ...]  # noqa: A002  # the field's word
+        self,
+        execution: Execution,
+        step: Step[Any],
+        task: Task,
+        *,
+        key: Key,
+        digest: str,
+        input: str,
+        policy: Policy,
+        checks: tuple[Check, ...],
     ) -> None:
         self.execution = execution
         self.step = step
@@ -44,8 +54,13 @@ class Site:
 
 
 async def perform(site: Site) -> Accept:
-    """Ask, check and decide until the policy accepts. Raises StepFailed where it stops, with the history and the cost."""
-    history, turn = (), 0
+    """Ask, check and decide until the policy accepts. Raises StepFailed where it stops, with the history and the cost.
+
+    What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask waits for
+    the commit that notes it and everything before it. So a step costs one commit, not two.
+    """
+    history: tuple[Attempt, ...] = ()
+    turn = 0
     memory = site.execution.log.recall(site.key)
     if memory:
         history, turn = await _remembered(site, memory), memory.turns
@@ -59,10 +74,8 @@ async def perform(site: Site) -> Accept:
                 turn += 1
             case Accept() as decision:
                 site.execution.log.accept(decision.attempt.hold, constrained=decision.constrained)
-                await site.execution.log.durable()
                 return decision
             case Stop(reason):
-                await site.execution.log.durable()
                 raise StepFailed(step=site.step.name, reason=reason, history=history, cost=sum(a.cost for a in history))
 
 

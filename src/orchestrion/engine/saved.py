@@ -30,13 +30,20 @@ def read_policy(path: Path, *, name: str | None = None) -> SavedPolicy:
     if unknown:
         raise PolicyError(f"policy file {path}: unknown field '{sorted(unknown)[0]}'.")
     policy = load_policy(data.get("policy"), where=f"{path}: policy")
-    checks = tuple(load_rule(rule, where=f"{path}: checks[{i}]") for i, rule in enumerate(data.get("checks", ())))
+    rules = data.get("checks", [])
+    if not isinstance(rules, list):
+        raise PolicyError(f"policy file {path}: checks: expected a list of rules, got {str(rules)[:80]!r}.")
+    checks = tuple(load_rule(rule, where=f"{path}: checks[{i}]") for i, rule in enumerate(rules))
     return SavedPolicy(policy, checks, name or path.stem)
 
 
 def write_policy(path: Path, saved: SavedPolicy, *, about: str | None = None) -> None:
     """Save a policy and its rules. Raises PolicyError for what has no JSON form."""
-    data: dict[str, Any] = {"format": FORMAT, "policy": dump_policy(saved.policy), "checks": [dump_rule(rule) for rule in saved.checks]}
+    data: dict[str, Any] = {
+        "format": FORMAT,
+        "policy": dump_policy(saved.policy),
+        "checks": [dump_rule(rule) for rule in saved.checks],
+    }
     if about:
         data["about"] = about
     path.write_bytes(to_json(data, indent=2) + b"\n")

@@ -51,7 +51,7 @@ class Scope:
         _here.set(self)
 
 
-class Parted(BaseException):  # noqa: N818  # not an error
+class Parted(BaseException):  # not an error
     """Leaves a workflow before its end. Not an Exception: a workflow's own ``except Exception`` must not hold it."""
 
 
@@ -71,7 +71,9 @@ def here() -> Scope:
     """The branch that the caller stands in. Raises WorkflowError outside a workflow."""
     scope = _here.get(None)
     if scope is None:
-        raise WorkflowError("a step was called outside a workflow: call it in an async function under @workflow, and run that with Orchestrion.run.")
+        raise WorkflowError(
+            "a step was called outside a workflow: call it in an async function under @workflow, and run that with Orchestrion.run."
+        )
     return scope
 
 

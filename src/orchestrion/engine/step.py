@@ -84,7 +84,9 @@ class Step(Generic[T]):
         self.extra: Mapping[str, Any] = extra or {}
         self._answer = answer
         self._adapter: TypeAdapter[Any] | None = None if output is str else TypeAdapter(output)
-        self.schema: Mapping[str, Any] | None = None if self._adapter is None or workers else self._adapter.json_schema()
+        self.schema: Mapping[str, Any] | None = (
+            None if self._adapter is None or workers else self._adapter.json_schema()
+        )
         self._head: tuple[Message, ...] = ({"role": "system", "content": instructions},) if instructions else ()
 
     def __call__(self, value: Any) -> Awaitable[T]:
@@ -95,10 +97,13 @@ class Step(Generic[T]):
     def __repr__(self) -> str:
         return f"Step({self.name!r})"
 
-    def request(self, task: Task, call: Call) -> Request:
-        """What a call asks its worker."""
+    def request(self, task: Task, call: Call, text: str | None = None) -> Request:
+        """What a call asks its worker. ``text`` is the input as JSON, where the caller has it already."""
         value = task.input
-        text = value if isinstance(value, str) else to_json(value).decode()
+        if isinstance(value, str):
+            text = value
+        elif text is None:
+            text = to_json(value).decode()
         return Request(
             messages=(*self._head, {"role": "user", "content": text}, *call.added),
             task_id=task.id,
@@ -118,7 +123,10 @@ class Step(Generic[T]):
         try:
             return self._adapter.validate_json(_unfenced(output)), None
         except ValidationError as error:
-            said = [f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in error.errors(include_url=False)[:3]]
+            said = [
+                f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}"
+                for e in error.errors(include_url=False)[:3]
+            ]
             return None, "; ".join(said)
 
     def read(self, output: str, answer: str | None) -> tuple[Any, str | None, tuple[Verdict, ...]]:

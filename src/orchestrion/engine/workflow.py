@@ -17,7 +17,17 @@ from orchestrion.domain import Money, digest, dollars
 from orchestrion.engine.execution import Execution, House, SavedPolicy
 from orchestrion.engine.scope import Interrupted, Scope, Waits
 from orchestrion.engine.step import Step
-from orchestrion.errors import JournalMismatch, OrchestrionError, RunBusy, RunCancelled, RunError, RunWaiting, StoreError, WorkflowError, WorkflowFailed
+from orchestrion.errors import (
+    JournalMismatch,
+    OrchestrionError,
+    RunBusy,
+    RunCancelled,
+    RunError,
+    RunWaiting,
+    StoreError,
+    WorkflowError,
+    WorkflowFailed,
+)
 from orchestrion.journal.protocol import Journal, NewRun, RunLog, RunRecord
 
 T = TypeVar("T")
@@ -29,7 +39,9 @@ class Workflow(Generic[T]):
     ``ref`` says where it can be found again: "module:name", or "file.py:name" where the command line loaded it.
     """
 
-    def __init__(self, function: Callable[[Any], Awaitable[T]], *, name: str | None = None, ref: str | None = None) -> None:
+    def __init__(
+        self, function: Callable[[Any], Awaitable[T]], *, name: str | None = None, ref: str | None = None
+    ) -> None:
         self.function = function
         self.name = name or function.__name__
         self.ref = ref or f"{function.__module__}:{self.name}"
@@ -59,7 +71,9 @@ class Workflow(Generic[T]):
             first = error.errors(include_url=False)[0]
             at = ".".join(map(str, first["loc"]))
             more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-            raise WorkflowError(f"the input does not fit workflow '{self.name}': {f'{at}: ' if at else ''}{first['msg']}, got {str(first['input'])[:80]!r}{more}.") from None
+            raise WorkflowError(
+                f"the input does not fit workflow '{self.name}': {f'{at}: ' if at else ''}{first['msg']}, got {str(first['input'])[:80]!r}{more}."
+            ) from None
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -105,7 +119,11 @@ class Run:
         if self.error:
             raise self.error
         if self.status != "done":
-            waits = f"waits for the signal '{self.wants}'" if self.wants else "was interrupted and goes on when it is run again"
+            waits = (
+                f"waits for the signal '{self.wants}'"
+                if self.wants
+                else "was interrupted and goes on when it is run again"
+            )
             raise RunWaiting(f"run '{self.id}' has no result yet: it {waits}.")
         if self.text is None:
             raise RunError(f"the result of run '{self.id}' was not kept (record and keep_days in the settings).")
@@ -209,7 +227,10 @@ class Runner:
             account=start.account,
             policies=start.policies,
         )
-        status, text, error, wants = "done", None, None, None
+        status = "done"
+        text: str | None = None
+        error: RunError | None = None
+        wants: str | None = None
         try:
             if self._house.tracing.on:
                 with self._house.tracing.run(workflow.name, start.id):
@@ -235,7 +256,16 @@ class Runner:
             log.release()
             raise
         await log.finish(status, result=text, error=str(error) if error else None, wants=wants)
-        return Run(id=start.id, task_id=start.task_id, status=status, cost=log.cost, workflow=workflow, error=error, wants=wants, text=text)
+        return Run(
+            id=start.id,
+            task_id=start.task_id,
+            status=status,
+            cost=log.cost,
+            workflow=workflow,
+            error=error,
+            wants=wants,
+            text=text,
+        )
 
 
 async def _perform(workflow: Workflow[Any], value: Any, execution: Execution) -> str:
@@ -255,7 +285,14 @@ def ended(record: RunRecord, workflow: Workflow[Any]) -> Run:
     """A run as the journal has it."""
     error = RunError(record.error) if record.error else None
     return Run(
-        id=record.id, task_id=record.task_id, status=record.status, cost=record.cost, workflow=workflow, error=error, wants=record.wants, text=record.result
+        id=record.id,
+        task_id=record.task_id,
+        status=record.status,
+        cost=record.cost,
+        workflow=workflow,
+        error=error,
+        wants=record.wants,
+        text=record.result,
     )
 
 
@@ -266,9 +303,13 @@ def _refuse_another(record: RunRecord, workflow: Workflow[Any], start: Start, te
         raise JournalMismatch(f"run '{record.id}' is a run of {record.workflow}, not of {workflow.ref}. {way_out}")
     if record.digest != digest(text):
         then, now = record.input or "(not kept)", text.decode()
-        raise JournalMismatch(f"run '{record.id}' was started with another input.\n  then: {then[:300]}\n  now:  {now[:300]}\n{way_out}")
+        raise JournalMismatch(
+            f"run '{record.id}' was started with another input.\n  then: {then[:300]}\n  now:  {now[:300]}\n{way_out}"
+        )
     if record.policy != start.policy:
-        raise JournalMismatch(f"run '{record.id}' was started with the policies {record.policy or 'of its steps'}, not {start.policy or 'those of its steps'}. {way_out}")
+        raise JournalMismatch(
+            f"run '{record.id}' was started with the policies {record.policy or 'of its steps'}, not {start.policy or 'those of its steps'}. {way_out}"
+        )
 
 
 def _workflow_failed(workflow: Workflow[Any], raised: Exception) -> WorkflowFailed:

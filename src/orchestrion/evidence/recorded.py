@@ -27,6 +27,7 @@ class Asked(NamedTuple):
     call: Call
     attempt: Attempt | None
     accepted: int
+    hold: int
     posted: tuple[str, int] | None
 
 
@@ -34,15 +35,29 @@ def calls_of(database: Database, no: int) -> list[Asked]:
     """Every call of a run in the order in which it was asked."""
     sql = queries("journal")
     attempts = {row[0]: row for row in database.read(sql["attempts"], (no,))}
-    entries = {hold: (kind, amount) for hold, kind, _, amount, _ in database.read(sql["entries"], (no,))}
-    asked, inputs = [], {}
+    posts = {hold: (kind, amount) for hold, kind, amount in database.read(sql["posts"], (no,))}
+    asked: list[Asked] = []
+    inputs: dict[tuple[str, str, int], str | None] = {}
     for scope, step, n, turn, _, stored, calls in database.read(sql["asks"], (no,)):
         inputs.setdefault((scope, step, n), unpack(stored))
         for hold, call in decode_calls(calls):
             row = attempts.get(hold)
             attempt = decode_attempt(call, hold, row[2], row[4], row[5])[0] if row else None
-            asked.append(Asked(scope, step, n, turn, inputs[scope, step, n], call, attempt, row[3] if row else 0, entries.get(hold)))
-    asked.sort(key=lambda one: one.attempt.hold if one.attempt else 0)
+            asked.append(
+                Asked(
+                    scope,
+                    step,
+                    n,
+                    turn,
+                    inputs[scope, step, n],
+                    call,
+                    attempt,
+                    row[3] if row else 0,
+                    hold,
+                    posts.get(hold),
+                )
+            )
+    asked.sort(key=lambda one: one.hold)
     return asked
 
 
@@ -56,7 +71,16 @@ def outcomes(database: Database, *, batch: str | None = None) -> Iterator[Outcom
         yield from _of_run(database, *run)
 
 
-def _of_run(database: Database, no: int, run_id: str, workflow: str, task: str, tags: str | None, reference: str | None, policy: str | None) -> Iterator[Outcome]:
+def _of_run(
+    database: Database,
+    no: int,
+    run_id: str,
+    workflow: str,
+    task: str,
+    tags: str | None,
+    reference: str | None,
+    policy: str | None,
+) -> Iterator[Outcome]:
     name = workflow.rpartition(":")[2]
     truth = from_json(reference) if reference else None
     seen: dict[tuple[Any, ...], int] = {}

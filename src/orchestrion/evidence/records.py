@@ -37,14 +37,16 @@ def read_outcomes(paths: Iterable[Path]) -> Iterator[Outcome]:
         line_no = 0
         try:
             with opened(path) as file:
-                for line_no, line in enumerate(file, start=1):  # noqa: B007  # named in the errors below
+                for line_no, line in enumerate(file, start=1):  # named in the errors below
                     if line.strip():
                         outcome = _decoder.decode(line)
                         if outcome.score is not None and not 0 <= outcome.score <= 1:
                             raise RecordsError(f"{path}:{line_no}: score lies between 0 and 1, not {outcome.score}.")
                         yield outcome
         except msgspec.ValidationError as error:
-            raise RecordsError(f"{path}:{line_no}: this is not an outcome: {str(error).replace('`', chr(39))}. (docs/reference/outcomes.md lists the fields.)") from None
+            raise RecordsError(
+                f"{path}:{line_no}: this is not an outcome: {str(error).replace('`', chr(39))}. (docs/reference/outcomes.md lists the fields.)"
+            ) from None
         except msgspec.DecodeError as error:
             raise RecordsError(f"{path}:{line_no}: this line is not JSON: {error}.") from None
         except UnicodeDecodeError:
@@ -69,7 +71,9 @@ def read_answers(path: Path) -> dict[tuple[str, str], str]:
                 try:
                     one = decoder.decode(line)
                 except msgspec.DecodeError as error:
-                    raise RecordsError(f'{path}:{line_no}: expected {{"step", "task_id", "answer"}}: {str(error).replace("`", chr(39))}.') from None
+                    raise RecordsError(
+                        f'{path}:{line_no}: expected {{"step", "task_id", "answer"}}: {str(error).replace("`", chr(39))}.'
+                    ) from None
                 answers[one.step, one.task_id] = one.answer
     return answers
 

@@ -39,7 +39,14 @@ def encode_body(attempt: Attempt, *, checked: bool) -> str:
     """Everything of an attempt that has no column of its own."""
     usage, failure = attempt.usage, attempt.failure
     body: dict[str, Any] = {
-        "tokens": (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens, usage.estimated),
+        "tokens": (
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            usage.reasoning_tokens,
+            usage.estimated,
+        ),
         "latency_s": attempt.latency_s,
     }
     if attempt.answer is not None and attempt.answer != attempt.output:

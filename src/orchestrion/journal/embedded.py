@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Iterable
-from msgspec.structs import replace
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Attempt, Call, Verdict, digest
@@ -20,7 +20,22 @@ from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
-WRITES = ("claim", "ask", "attempt", "judged", "accept", "entry", "signal", "finish", "cancel", "reopen", "forget_run", "forget_asks", "forget_attempt")
+WRITES = (
+    "claim",
+    "ask",
+    "attempt",
+    "judged",
+    "accept",
+    "hold",
+    "post",
+    "signal",
+    "finish",
+    "cancel",
+    "reopen",
+    "forget_run",
+    "forget_asks",
+    "forget_attempt",
+)
 DAY_S = 86_400
 
 
@@ -65,30 +80,32 @@ class EmbeddedRunLog:
     def unvisited(self) -> list[Key]:
         return sorted(key for key in self._memory or () if "~" not in key.scope)  # a check's own asks are read with it
 
-    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:  # noqa: A002  # the field's word
+    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
         self._writer.put("ask", (self.no, key.scope, key.step, key.n, turn, digest, pack(input), encode_calls(calls)))
 
     def attempt(self, attempt: Attempt, *, checked: bool) -> None:
         body = encode_body(attempt, checked=checked)
-        row = [self.no, attempt.hold, attempt.call.worker, attempt.cost, 0, pack(attempt.output), body]
+        row = [attempt.hold, attempt.call.worker, attempt.cost, 0, pack(attempt.output), body]
         self._fresh, self._batch = row, self._writer.put("attempt", row)
 
     def judged(self, attempt: Attempt) -> None:
-        self._writer.put("judged", (encode_body(attempt, checked=True), self.no, attempt.hold))
+        self._writer.put("judged", (encode_body(attempt, checked=True), attempt.hold))
 
     def accept(self, hold: int, *, constrained: bool) -> None:
         accepted, fresh = 2 if constrained else 1, self._fresh
-        if fresh and fresh[1] == hold and self._batch == self._writer.batch:
-            fresh[4] = accepted  # its row still gathers: most answers are accepted in the commit that notes them
+        if fresh and fresh[0] == hold and self._batch == self._writer.batch:
+            fresh[3] = accepted  # its row still gathers: most answers are accepted in the commit that notes them
         else:
-            self._writer.put("accept", (accepted, self.no, hold))
+            self._writer.put("accept", (accepted, hold))
 
     def durable(self) -> Awaitable[None]:
         if self.no in self._writer.lost:
             raise RunBusy(f"run '{self.id}' was started by another process at the same moment; it goes on there.")
         return self._writer.durable()
 
-    async def finish(self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None) -> None:
+    async def finish(
+        self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None
+    ) -> None:
         if self.no in self._writer.lost:
             return
         self._writer.put("finish", (status, pack(result), error, wants, time.time(), self.no))
@@ -115,7 +132,7 @@ class EmbeddedRunLog:
                 answer=f"blake2b:{digest(attempt.answer.encode())}" if keep and attempt.answer else None,
                 verdicts=tuple(Verdict(v.check, v.passed, v.score, None, v.cost) for v in attempt.verdicts),
             )
-            self._writer.put("forget_attempt", (bare.output, encode_body(bare, checked=checked), self.no, hold))
+            self._writer.put("forget_attempt", (bare.output, encode_body(bare, checked=checked), hold))
 
 
 class EmbeddedJournal:
@@ -137,7 +154,19 @@ class EmbeddedJournal:
         now = time.time()
         tags = to_json(dict(new.tags)).decode() if new.tags else None
         reference = None if new.reference is None else to_json(new.reference).decode()
-        row = (log.no, new.id, new.workflow, new.batch, new.task_id, pack(new.input), new.digest, tags, reference, new.account, new.policy)
+        row = (
+            log.no,
+            new.id,
+            new.workflow,
+            new.batch,
+            new.task_id,
+            pack(new.input),
+            new.digest,
+            tags,
+            reference,
+            new.account,
+            new.policy,
+        )
         self._writer.put("claim", (*row, self._database.process, now, now))
         return log
 
@@ -149,7 +178,9 @@ class EmbeddedJournal:
         no = record[0][0]
         # Taking a run is rare, and must be certain before its first call: a statement of its own, not a row of a batch.
         if not self._database.take(self._sql["take"], (self._database.process, time.time(), no)):
-            raise RunBusy(f"run '{run_id}' is being performed by another process. Wait for it, or end that process first.")
+            raise RunBusy(
+                f"run '{run_id}' is being performed by another process. Wait for it, or end that process first."
+            )
         log = EmbeddedRunLog(self._database, no, run_id, self._record)
         log.remember(cost=record[0][-1], forget_failures=forget_failures)
         return log
@@ -161,7 +192,7 @@ class EmbeddedJournal:
         await self._update("cancel", run_id, time.time())
 
     async def signal(self, run_id: str, name: str, value: str) -> None:
-        self._writer.put("signal", (self._no(run_id), name, pack(value), time.time()))
+        self._writer.put("signal", (self.number(run_id), name, pack(value), time.time()))
         await self._writer.durable()
 
     def cancelled(self) -> set[int]:
@@ -181,7 +212,9 @@ class EmbeddedJournal:
         """Forget inputs, results and texts of runs that ended more than ``keep_days`` ago; entries stay. How many runs."""
         if self._keep_days is None:
             return 0
-        old = [no for (no,) in self._database.read(self._sql["finished_before"], (time.time() - self._keep_days * DAY_S,))]
+        old = [
+            no for (no,) in self._database.read(self._sql["finished_before"], (time.time() - self._keep_days * DAY_S,))
+        ]
         for no in old:
             self._writer.put("forget_run", (no,))
             EmbeddedRunLog(self._database, no, "", "none").forget()
@@ -189,17 +222,20 @@ class EmbeddedJournal:
         return len(old)
 
     async def _update(self, statement: str, run_id: str, *before: Any) -> None:
-        self._writer.put(statement, (*before, self._no(run_id)))
+        self._writer.put(statement, (*before, self.number(run_id)))
         await self._writer.durable()
 
-    def _no(self, run_id: str) -> int:
+    def number(self, run_id: str) -> int:
+        """The number by which the tables know a run. Raises UsageError where there is none of this id."""
         rows = self._database.read(self._sql["find"], (run_id,))
         if not rows:
             raise UsageError(f"there is no run '{run_id}'. `orchestrion runs list` shows what there is.")
         return int(rows[0][0])
 
 
-def _recall(memory: StepMemory, calls: Iterable[tuple[int, Call]], attempts: dict[int, Any], *, forget_failures: bool) -> None:
+def _recall(
+    memory: StepMemory, calls: Iterable[tuple[int, Call]], attempts: dict[int, Any], *, forget_failures: bool
+) -> None:
     """Add one Ask to what is remembered of a step."""
     memory.turns += 1
     for hold, call in calls:

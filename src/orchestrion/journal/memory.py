@@ -57,7 +57,7 @@ class MemoryRunLog:
     def unvisited(self) -> list[Key]:
         return sorted(key for key in self._left if "~" not in key.scope)
 
-    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:  # noqa: A002  # the field's word
+    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
         self.asks.setdefault(key, []).append((digest, input, calls))
 
     def attempt(self, attempt: Attempt, *, checked: bool) -> None:
@@ -74,7 +74,9 @@ class MemoryRunLog:
             self._done = done_future()
         return self._done
 
-    async def finish(self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None) -> None:
+    async def finish(
+        self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None
+    ) -> None:
         self.status, self.result, self.error, self.wants, self.owned = status, result, error, wants, False
 
     def release(self) -> None:
@@ -139,7 +141,11 @@ class MemoryJournal:
 
     def signalled(self) -> list[str]:
         """Ids of the waiting runs whose signal has come."""
-        return [run_id for run_id, log in self.runs.items() if log.status == "waiting" and not log.owned and log.wants in log.signals]
+        return [
+            run_id
+            for run_id, log in self.runs.items()
+            if log.status == "waiting" and not log.owned and log.wants in log.signals
+        ]
 
     def _log(self, run_id: str) -> MemoryRunLog:
         if run_id not in self.runs:

@@ -99,7 +99,7 @@ class RunLog(Protocol):
         """Remembered calls that ``recall`` was not asked for."""
         ...
 
-    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:  # noqa: A002  # the field's word
+    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
         """Note calls that are about to be made, each with its hold."""
         ...
 
@@ -119,10 +119,11 @@ class RunLog(Protocol):
         """Done when everything noted so far survives a crash. Raises RunBusy where another process has this run."""
         ...
 
-    async def finish(self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None) -> None:
+    async def finish(
+        self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None
+    ) -> None:
         """Note how the run ended, or what it waits for, and let go of it."""
         ...
-
 
     def release(self) -> None:
         """Let go of the run without waiting: somebody cancelled the task that performs it."""

@@ -18,11 +18,11 @@ class EntryLedger:
 
     def hold(self, account: str, amount: Money, *, run: int | None) -> int:
         hold = self._serial()
-        self._put("entry", (hold, "hold", account, amount, run, time.time()))
+        self._put("hold", (hold, account, amount, run, time.time()))
         return hold
 
-    def post(self, hold: int, account: str, amount: Money, *, kind: Posting, run: int | None) -> None:
-        self._put("entry", (hold, kind, account, amount, run, time.time()))
+    def post(self, hold: int, amount: Money, *, kind: Posting) -> None:
+        self._put("post", (hold, kind, amount, time.time()))
 
     def left(self, account: str) -> Money | None:
         return None

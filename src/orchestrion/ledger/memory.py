@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from orchestrion.domain import Money
 from orchestrion.ledger.protocol import Posting
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """One entry: a hold, or what became of it. ``amount`` in nano-dollars."""
 
     hold: int
@@ -25,19 +25,20 @@ class MemoryLedger:
         self.entries: list[Entry] = []
         self._limit = limit
         self._spent = 0
-        self._open: dict[int, Money] = {}
+        self._open: dict[int, Entry] = {}
         self._holds = 0
 
     def hold(self, account: str, amount: Money, *, run: int | None) -> int:
         self._holds += 1
-        self._open[self._holds] = amount
+        entry = self._open[self._holds] = Entry(self._holds, "hold", account, amount, run)
         self._spent += amount
-        self.entries.append(Entry(self._holds, "hold", account, amount, run))
+        self.entries.append(entry)
         return self._holds
 
-    def post(self, hold: int, account: str, amount: Money, *, kind: Posting, run: int | None) -> None:
-        self._spent += amount - self._open.pop(hold)
-        self.entries.append(Entry(hold, kind, account, amount, run))
+    def post(self, hold: int, amount: Money, *, kind: Posting) -> None:
+        held = self._open.pop(hold)
+        self._spent += amount - held.amount
+        self.entries.append(Entry(hold, kind, held.account, amount, held.run))
 
     def left(self, account: str) -> Money | None:
         return None if self._limit is None else self._limit - self._spent

@@ -24,12 +24,16 @@ def listed_price(model: str, *, base_url: str | None) -> Price | None:
     read, write = _nanos(prices.input_mtok), _nanos(prices.output_mtok)
     if read is None or write is None:
         return None
-    return Price(input=read, output=write, cache_read=_nanos(prices.cache_read_mtok), cache_write=_nanos(prices.cache_write_mtok))
+    return Price(
+        input=read, output=write, cache_read=_nanos(prices.cache_read_mtok), cache_write=_nanos(prices.cache_write_mtok)
+    )
 
 
 def _nanos(price: Any) -> int | None:
     """A price per million tokens in nano-dollars; of tiers, the dearest."""
     if price is None:
         return None
-    amounts = [price] if isinstance(price, Decimal | int | float) else [price.base, *(tier.price for tier in price.tiers)]
+    amounts = (
+        [price] if isinstance(price, Decimal | int | float) else [price.base, *(tier.price for tier in price.tiers)]
+    )
     return max(int(Decimal(str(amount)) * NANOS_PER_DOLLAR) for amount in amounts)

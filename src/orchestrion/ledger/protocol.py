@@ -18,7 +18,7 @@ class Ledger(Protocol):
         """Set money aside for one call; the hold's id."""
         ...
 
-    def post(self, hold: int, account: str, amount: Money, *, kind: Posting, run: int | None) -> None:
+    def post(self, hold: int, amount: Money, *, kind: Posting) -> None:
         """Move what a call cost, and let the rest of its hold go. Once for each hold."""
         ...
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 from itertools import accumulate
 from typing import TypeAlias
@@ -25,7 +25,11 @@ PolicyLike: TypeAlias = Policy | str
 
 def as_policy(policy: PolicyLike) -> Policy:
     """The policy itself, or ``fixed`` for the name of a worker."""
-    return load_policy(policy) if isinstance(policy, str) else policy
+    if isinstance(policy, str):
+        return load_policy(policy)
+    if not isinstance(policy, Policy):
+        raise ValueError(f"expected a policy or a worker's name, got {policy!r}")
+    return policy
 
 
 @kind("fixed")
@@ -34,12 +38,17 @@ class Fixed:
     """Ask one worker once; accept what no check refuses."""
 
     worker: str
+    _ask: Ask = field(init=False, repr=False, compare=False)  # the same each time: made once
+
+    def __post_init__(self) -> None:
+        _refuse_names((self.worker,))
+        object.__setattr__(self, "_ask", Ask((Call(self.worker),)))
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
-        calls = _calls((self.worker,), 1)
+        calls = self._ask.calls
         attempt = _last(history, calls[0]) if history else None
         if attempt is None:
-            return Ask(calls) if funds.pay(calls) else _too_dear(calls)
+            return self._ask if funds.pay(calls) else _too_dear(calls)
         return Accept(attempt, attempt.confidence) if attempt.passed else _refused((attempt,))
 
     def calls(self) -> Counter[str]:
@@ -60,8 +69,9 @@ class Agreement:
     accept: float = 0.5
 
     def __post_init__(self) -> None:
-        if isinstance(self.workers, str) or not self.workers:
+        if not self.workers or not isinstance(self.workers, tuple):
             raise ValueError("workers must be a list of at least one name")
+        _refuse_names(self.workers)
         if not isinstance(self.samples, int) or self.samples < 1:
             raise ValueError(f"samples must be 1 or more, not {self.samples!r}")
         if not 0 <= self.accept <= 1:
@@ -85,7 +95,8 @@ class Agreement:
         confidence = min(share, majority[0].confidence)
         if confidence >= self.accept:
             return Accept(majority[0], confidence)
-        return Stop(f"{len(majority)} of {len(calls)} answers agree, {self.accept:.0%} are asked for")
+        agreed = f"{len(majority)} of {len(calls)} answers agree, {self.accept:.0%} are asked for"
+        return Stop(agreed, attempts=tuple(attempts))
 
     def calls(self) -> Counter[str]:
         return Counter(dict.fromkeys(self.workers, self.samples))
@@ -196,20 +207,20 @@ class Mix:
 class Corrected:
     """When an answer fails its checks, show it to its worker with the reasons and ask again, at most ``times`` times."""
 
-    policy: Policy
+    inner: Policy
     times: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "policy", as_policy(self.policy))
+        object.__setattr__(self, "inner", as_policy(self.inner))
         if not isinstance(self.times, int) or self.times < 1:
             raise ValueError(f"times must be 1 or more, not {self.times!r}")
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
-        decision = self.policy.next(task, history, funds)
+        decision = self.inner.next(task, history, funds)
         if not isinstance(decision, Stop) or decision.kind != "checks":
             return decision
-        mine = self.policy.calls()
-        refused = [a for a in history if a.call.worker in mine and not a.call.added and not a.failure and not a.passed]
+        tried = decision.attempts
+        refused = [attempt for attempt in tried if not attempt.failure and not attempt.passed]
         if not refused:
             return decision
         attempt = refused[-1]
@@ -217,16 +228,17 @@ class Corrected:
             call = Call(attempt.call.worker, attempt.call.sample, (*attempt.call.added, *correction(attempt)))
             answered = _last(history, call)
             if answered is None:
-                return Ask((call,)) if funds.pay((call,)) else _too_dear((call,))
+                return Ask((call,)) if funds.pay((call,)) else _too_dear((call,), tried)
             if answered.passed:
                 return Accept(answered, answered.confidence)
+            tried = (*tried, answered)
             if answered.failure:
                 break
             attempt = answered
-        return _refused((_last(history, call) or attempt,))
+        return _refused(tried[-1:], tried)
 
     def calls(self) -> Counter[str]:
-        asked = self.policy.calls()
+        asked = self.inner.calls()
         return asked + Counter(dict.fromkeys(asked, self.times))
 
 
@@ -235,48 +247,49 @@ class Corrected:
 class Retried:
     """Ask again, at most ``times`` times, where a call failed: the policy inside sees only the last failure."""
 
-    policy: Policy
+    inner: Policy
     times: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "policy", as_policy(self.policy))
+        object.__setattr__(self, "inner", as_policy(self.inner))
         if not isinstance(self.times, int) or self.times < 1:
             raise ValueError(f"times must be 1 or more, not {self.times!r}")
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
         if not any(attempt.failure for attempt in history):
-            return self.policy.next(task, history, funds)
+            return self.inner.next(task, history, funds)
         failures = Counter(_identity(attempt.call) for attempt in history if attempt.failure)
         seen = tuple(a for a in history if not a.failure or failures[_identity(a.call)] > self.times)
-        return self.policy.next(task, seen, funds)
+        return self.inner.next(task, seen, funds)
 
     def calls(self) -> Counter[str]:
-        return Counter({worker: n * (1 + self.times) for worker, n in self.policy.calls().items()})
+        return Counter({worker: n * (1 + self.times) for worker, n in self.inner.calls().items()})
 
 
 @kind("best_effort")
 @dataclass(frozen=True, slots=True)
 class BestEffort:
-    """Where the policy inside stops, accept the best answer there is: the most confident, then the latest.
+    """Where the policy inside stops, accept the best answer there is: the most confident, then the last asked for.
 
     An answer that does not have the step's type is never accepted.
     """
 
-    policy: Policy
+    inner: Policy
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "policy", as_policy(self.policy))
+        object.__setattr__(self, "inner", as_policy(self.inner))
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
-        decision = self.policy.next(task, history, funds)
+        decision = self.inner.next(task, history, funds)
         usable = [attempt for attempt in history if attempt.usable]
         if not isinstance(decision, Stop) or not usable:
             return decision
-        best = max(reversed(usable), key=lambda attempt: (attempt.passed, attempt.confidence))
+        place = {id(attempt): i for i, attempt in enumerate(decision.attempts)}
+        best = max(usable, key=lambda a: (a.passed, a.confidence, place.get(id(a), -1), a.call.worker, a.call.sample))
         return Accept(best, best.confidence, constrained=decision.kind == "funds")
 
     def calls(self) -> Counter[str]:
-        return self.policy.calls()
+        return self.inner.calls()
 
 
 def fixed(worker: str) -> Policy:
@@ -327,7 +340,9 @@ def best_effort(policy: PolicyLike) -> Policy:
 def correction(attempt: Attempt) -> tuple[Message, ...]:
     """The messages that show a worker its refused answer, and why it was refused."""
     reasons = [f"- {v.check}: {v.reason or 'not passed'}" for v in attempt.verdicts if not v.passed]
-    ask = "Your answer was checked and refused:\n" + "\n".join(reasons) + "\nAnswer again, in full and in the same form."
+    ask = (
+        "Your answer was checked and refused:\n" + "\n".join(reasons) + "\nAnswer again, in full and in the same form."
+    )
     return ({"role": "assistant", "content": attempt.output or ""}, {"role": "user", "content": ask})
 
 
@@ -343,9 +358,18 @@ def _calls(workers: tuple[str, ...], samples: int) -> tuple[Call, ...]:
 
 
 def _policies(policies: tuple[PolicyLike, ...]) -> tuple[Policy, ...]:
-    if isinstance(policies, str) or not policies:
+    if not policies or not isinstance(policies, tuple):
         raise ValueError("at least one policy is needed")
     return tuple(as_policy(policy) for policy in policies)
+
+
+def _refuse_names(workers: tuple[str, ...]) -> None:
+    """Names that no worker can have, and a name twice: its calls would be the same call."""
+    for i, worker in enumerate(workers):
+        if not isinstance(worker, str) or not worker:
+            raise ValueError(f"a worker's name is a text, not {worker!r}")
+        if worker in workers[:i]:
+            raise ValueError(f"{worker!r} is named twice: ask for more samples instead")
 
 
 def _identity(call: Call) -> tuple[str, int, str | None]:
@@ -359,21 +383,24 @@ def _last(history: tuple[Attempt, ...], call: Call) -> Attempt | None:
     return None
 
 
-def _too_dear(calls: tuple[Call, ...]) -> Stop:
-    return Stop(f"the funds do not cover asking {', '.join(sorted({call.worker for call in calls}))}", "funds")
+def _too_dear(calls: tuple[Call, ...], attempts: tuple[Attempt, ...] = ()) -> Stop:
+    asked = ", ".join(sorted({call.worker for call in calls}))
+    return Stop(f"the funds do not cover asking {asked}", "funds", attempts)
 
 
-def _refused(attempts: tuple[Attempt, ...]) -> Stop:
-    """Why none of these was accepted: their failures where all failed, else what the checks said."""
-    if all(attempt.failure for attempt in attempts):
-        return Stop("; ".join(f"{a.call.worker}: {a.failure.message}" for a in attempts if a.failure), "failed")
-    said = [f"{v.check}: {v.reason or 'not passed'}" for a in attempts for v in a.verdicts if not v.passed]
-    return Stop("; ".join(dict.fromkeys(said)), "checks")
+def _refused(last: tuple[Attempt, ...], attempts: tuple[Attempt, ...] | None = None) -> Stop:
+    """Why none of the last was accepted: their failures where all failed, else what the checks said."""
+    tried = last if attempts is None else attempts
+    if all(attempt.failure for attempt in last):
+        return Stop("; ".join(f"{a.call.worker}: {a.failure.message}" for a in last if a.failure), "failed", tried)
+    said = [f"{v.check}: {v.reason or 'not passed'}" for a in last for v in a.verdicts if not v.passed]
+    return Stop("; ".join(dict.fromkeys(said)), "checks", tried)
 
 
 def _gravest(stops: list[Stop]) -> Stop:
     """Of several stops the one to report: short funds first, since money can be added; then the last one's reason."""
-    return next((stop for stop in stops if stop.kind == "funds"), stops[-1])
+    gravest = next((stop for stop in stops if stop.kind == "funds"), stops[-1])
+    return Stop(gravest.reason, gravest.kind, tuple(attempt for stop in stops for attempt in stop.attempts))
 
 
 def _constrained(decision: Accept) -> Accept:

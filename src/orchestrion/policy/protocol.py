@@ -30,6 +30,7 @@ class Policy(Protocol):
 
 
 _KINDS: dict[str, type[Any]] = {}
+_NAMES: dict[type[Any], str] = {}
 P = TypeVar("P")
 
 
@@ -38,13 +39,13 @@ def kind(name: str) -> Any:
 
     def register(cls: type[P]) -> type[P]:
         _KINDS[name] = cls
-        cls.kind = name  # type: ignore[attr-defined]  # a class attribute that JSON alone reads
+        _NAMES[cls] = name
         return cls
 
     return register
 
 
-def dump_policy(policy: Any) -> Any:
+def dump_policy(policy: object) -> Any:
     """A policy as plain JSON values. Raises PolicyError for one whose class is not registered with ``kind``."""
     if isinstance(policy, tuple | list):
         return [dump_policy(item) for item in policy]
@@ -52,10 +53,14 @@ def dump_policy(policy: Any) -> Any:
         return {key: dump_policy(item) for key, item in policy.items()}
     if not isinstance(policy, Policy):
         return policy
-    name = getattr(policy, "kind", None)
-    if name is None or not dataclasses.is_dataclass(policy):
-        raise PolicyError(f"a policy of class {type(policy).__name__} has no JSON form: make it a dataclass under @kind('name')")
-    fields = {field.name: dump_policy(getattr(policy, field.name)) for field in dataclasses.fields(policy) if field.init}
+    name = _NAMES.get(type(policy))
+    if name is None:
+        raise PolicyError(
+            f"a policy of class {type(policy).__name__} has no JSON form: make it a dataclass under @kind('name')"
+        )
+    fields = {
+        field.name: dump_policy(getattr(policy, field.name)) for field in dataclasses.fields(_KINDS[name]) if field.init
+    }
     return {"policy": name, **fields}
 
 
@@ -67,14 +72,16 @@ def load_policy(data: Any, *, where: str = "policy") -> Policy:
         raise PolicyError(f'{where}: expected a worker\'s name or an object with "policy", got {str(data)[:80]!r}')
     fields = dict(data)
     name = fields.pop("policy")
-    if name not in _KINDS:
+    if not isinstance(name, str) or name not in _KINDS:
         near = difflib.get_close_matches(str(name), _KINDS, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else f"; known: {', '.join(sorted(_KINDS))}"
         raise PolicyError(f"{where}: no policy is called {name!r}{hint}")
     try:
-        policy: Policy = _KINDS[name](**{key: _load_value(item, where=f"{where}.{key}") for key, item in fields.items()})
-    except (TypeError, ValueError) as error:
-        raise PolicyError(f"{where}: {name}: {str(error).replace('__init__() ', '').split('.')[-1]}") from None
+        policy: Policy = _KINDS[name](
+            **{key: _load_value(item, where=f"{where}.{key}") for key, item in fields.items()}
+        )
+    except (TypeError, ValueError, AttributeError) as error:  # the last for a list where a mapping belongs
+        raise PolicyError(f"{where}: {name}: {str(error).rpartition('__init__() ')[2]}") from None
     return policy
 
 

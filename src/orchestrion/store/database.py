@@ -113,8 +113,10 @@ class Database:
         self._lock = os.open(self._lock_file, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with self._connection:
-            [(self.process,)] = self._connection.execute(sql["start"], (token, os.getpid(), time.time())).fetchall()
-        for process, other in self._connection.execute(sql["open"], (token,)).fetchall():
+            row: Any = self._connection.execute(sql["start"], (token, os.getpid(), time.time())).fetchone()
+        self.process = int(row[0])
+        others: Any = self._connection.execute(sql["open"], (token,)).fetchall()
+        for process, other in others:
             if self._dead(folder / f"{other}.lock"):
                 self._leave(process)
 
@@ -149,4 +151,6 @@ class Database:
         except apsw.Error as cause:
             raise store_error(cause, str(self.path)) from cause
         except OSError as cause:
-            raise StoreError(f"{self.path} cannot be used: {cause.strerror or cause}. Name another database in the settings, or mend the folder.") from cause
+            raise StoreError(
+                f"{self.path} cannot be used: {cause.strerror or cause}. Name another database in the settings, or mend the folder."
+            ) from cause

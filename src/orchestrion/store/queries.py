@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 
 
-@lru_cache(maxsize=None)
+@cache
 def queries(file: str) -> dict[str, str]:
     """The statements of ``store/sql/FILE.sql`` by name."""
     text = resources.files("orchestrion.store").joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")

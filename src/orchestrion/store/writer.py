@@ -27,7 +27,9 @@ Row = Sequence[Any]
 class Writer:
     """The only writer of this process. Bound to the event loop that runs when it is first used."""
 
-    def __init__(self, connection: apsw.Connection, statements: Mapping[str, str], *, claims: str | None = None) -> None:
+    def __init__(
+        self, connection: apsw.Connection, statements: Mapping[str, str], *, claims: str | None = None
+    ) -> None:
         """``claims`` names a statement that may leave rows out (on conflict do nothing): see ``lost``."""
         self._connection = connection
         self._statements = statements
@@ -38,7 +40,9 @@ class Writer:
         self._waiters: asyncio.Future[None] | None = None
         self._writing = False
         self._scheduled = False
-        self._queue: queue.SimpleQueue[tuple[dict[str, list[Row]], asyncio.Future[None] | None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[dict[str, list[Row]], asyncio.Future[None] | None] | None] = (
+            queue.SimpleQueue()
+        )
         self._thread: threading.Thread | None = None
         self.broken: StoreError | None = None
         self.lost: set[Any] = set()
@@ -140,7 +144,9 @@ class Writer:
         return lost
 
     def _lost(self, rows: list[Row]) -> tuple[Any, ...]:
-        present = {no for (no,) in self._connection.execute("select no from run where no >= ?", (min(row[0] for row in rows),))}
+        present = {
+            no for (no,) in self._connection.execute("select no from run where no >= ?", (min(row[0] for row in rows),))
+        }
         return tuple(row[0] for row in rows if row[0] not in present)
 
     def _done(self, waiters: asyncio.Future[None] | None, error: StoreError | None, lost: tuple[Any, ...]) -> None:
@@ -166,11 +172,19 @@ def store_error(cause: apsw.Error, file: str) -> StoreError:
     if isinstance(cause, apsw.FullError):
         return StoreError(f"the disk that holds {file} is full. Make room and start again. {kept}")
     if isinstance(cause, apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError):
-        return StoreError(f"{file} cannot be written: the file or its folder is read-only. Change its permissions, or name another database in the settings. {kept}")
+        return StoreError(
+            f"{file} cannot be written: the file or its folder is read-only. Change its permissions, or name another database in the settings. {kept}"
+        )
     if isinstance(cause, apsw.CantOpenError):
-        return StoreError(f"{file} cannot be opened: its folder is missing or not writable. Create the folder, or name another database in the settings.")
+        return StoreError(
+            f"{file} cannot be opened: its folder is missing or not writable. Create the folder, or name another database in the settings."
+        )
     if isinstance(cause, apsw.BusyError | apsw.LockedError):
-        return StoreError(f"{file} is being written by another process and stayed locked for 30 s. End that process, or wait for it. {kept}")
+        return StoreError(
+            f"{file} is being written by another process and stayed locked for 30 s. End that process, or wait for it. {kept}"
+        )
     if isinstance(cause, apsw.NotADBError | apsw.CorruptError):
-        return StoreError(f"{file} is not a database of Orchestrion, or is damaged ({cause}). Name another database in the settings, or restore a copy.")
+        return StoreError(
+            f"{file} is not a database of Orchestrion, or is damaged ({cause}). Name another database in the settings, or restore a copy."
+        )
     return StoreError(f"writing {file} failed: {cause}. {kept}")

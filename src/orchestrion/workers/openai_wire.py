@@ -35,7 +35,9 @@ class Session:
     def get(self) -> aiohttp.ClientSession:
         """The session. Wires bound their own concurrency, so the connector does not."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), json_serialize=lambda v: to_json(v).decode())
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), json_serialize=lambda v: to_json(v).decode()
+            )
         return self._session
 
     async def close(self) -> None:
@@ -70,32 +72,42 @@ class OpenAIWire:
         # OpenAI's own models take max_completion_tokens (reasoning included); what speaks like OpenAI knows max_tokens.
         self._limit_field = "max_completion_tokens" if base_url is None else "max_tokens"
         self._key = key
-        self._max_output = max_output
+        self.max_output = max_output
         self._slots = asyncio.Semaphore(concurrency)
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=30)
         self._extra = dict(extra or {})
 
     def bound(self, request: Request) -> Money:
-        return call_bound(self._price, request, self._max_output)
+        return call_bound(self._price, request, self.max_output)
 
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         body = self._body(request, stream=on_delta is not None)
         key = self._key()
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         async with self._slots:
-            for attempt in range(1, TRIES + 1):
-                pause = await self._try(body, headers, on_delta)
-                if isinstance(pause, Reply):
-                    return pause
-                if attempt < TRIES:
-                    backoff = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
-                    await asyncio.sleep(backoff if pause.retry_after is None else min(pause.retry_after, LONGEST_PAUSE_S))
-        raise WorkerFailed(pause.kind, f"{self.name}: {pause.message} ({TRIES} tries)", billed="no")
+            attempt = 1
+            while True:
+                got = await self._try(body, headers, on_delta)
+                if isinstance(got, Reply):
+                    return got
+                if attempt == TRIES:
+                    raise WorkerFailed(got.kind, f"{self.name}: {got.message} ({TRIES} tries)", billed="no")
+                jitter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
+                backoff = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * jitter
+                await asyncio.sleep(backoff if got.retry_after is None else min(got.retry_after, LONGEST_PAUSE_S))
+                attempt += 1
 
     def _body(self, request: Request, *, stream: bool) -> bytes:
-        body: dict[str, Any] = {"model": self._model, "messages": request.messages, self._limit_field: request.max_output or self._max_output}
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": request.messages,
+            self._limit_field: request.max_output or self.max_output,
+        }
         if request.schema:
-            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.schema}}
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": request.schema},
+            }
         if request.sample:
             body["seed"] = request.sample  # another sample is another draw; providers without seeds pass it over
         body |= self._extra
@@ -106,12 +118,20 @@ class OpenAIWire:
 
     async def _try(self, body: bytes, headers: Mapping[str, str], on_delta: OnDelta | None) -> Reply | _Pause:
         try:
-            async with self._session.get().post(self._url, data=body, headers=headers, timeout=self._timeout) as response:
+            async with self._session.get().post(
+                self._url, data=body, headers=headers, timeout=self._timeout
+            ) as response:
                 if response.status == 429:
                     raw = await response.read()
                     if _error_code(raw) == "insufficient_quota":
-                        raise WorkerFailed("http_429", f"{self.name}: the provider says that the quota is used up", billed="no")
-                    return _Pause("http_429", "the provider asks for fewer requests (429)", _seconds(response.headers.get("Retry-After")))
+                        raise WorkerFailed(
+                            "http_429", f"{self.name}: the provider says that the quota is used up", billed="no"
+                        )
+                    return _Pause(
+                        "http_429",
+                        "the provider asks for fewer requests (429)",
+                        _seconds(response.headers.get("Retry-After")),
+                    )
                 if response.status != 200:
                     raise self._refusal(response.status, await response.content.read(4096))
                 if on_delta:
@@ -120,14 +140,20 @@ class OpenAIWire:
         except aiohttp.ClientConnectorError as error:
             return _Pause("refused", f"no connection to {self._url}: {error.os_error.strerror or error.os_error}", None)
         except TimeoutError:
-            raise WorkerFailed("timeout", f"{self.name}: no answer within {self._timeout.total:g} s", billed="unknown") from None
+            raise WorkerFailed(
+                "timeout", f"{self.name}: no answer within {self._timeout.total:g} s", billed="unknown"
+            ) from None
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise WorkerFailed("cut", f"{self.name}: the connection broke: {error or type(error).__name__}", billed="unknown") from None
+            raise WorkerFailed(
+                "cut", f"{self.name}: the connection broke: {error or type(error).__name__}", billed="unknown"
+            ) from None
 
     def _refusal(self, status: int, raw: bytes) -> WorkerFailed:
         said = _error_message(raw)
         billed = "no" if 400 <= status < 500 else "unknown"
-        return WorkerFailed(f"http_{status}", f"{self.name}: status {status}{f': {said}' if said else ''}", billed=billed)
+        return WorkerFailed(
+            f"http_{status}", f"{self.name}: status {status}{f': {said}' if said else ''}", billed=billed
+        )
 
     def _parsed(self, raw: bytes) -> Reply:
         try:
@@ -196,7 +222,9 @@ async def _streamed(response: aiohttp.ClientResponse, on_delta: OnDelta) -> Repl
                     texts.append(piece)
                     on_delta(piece)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WorkerFailed("garbage", f"the stream is not one of chat completion chunks: {str(error)[:100]}", billed="unknown") from None
+        raise WorkerFailed(
+            "garbage", f"the stream is not one of chat completion chunks: {str(error)[:100]}", billed="unknown"
+        ) from None
     if usage is None:
         raise WorkerFailed("garbage", "the stream ended without its usage", billed="unknown")
     return Reply("".join(texts), usage=usage, finish_reason=finish)

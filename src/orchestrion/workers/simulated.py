@@ -39,11 +39,11 @@ class SimulatedWorker:
         self._skill = skill
         self._latency_s = latency_s
         self._seed = seed
-        self._max_output = max_output
+        self.max_output = max_output
         self._answers = answers or {}
 
     def bound(self, request: Request) -> Money:
-        return call_bound(self._price, request, self._max_output)
+        return call_bound(self._price, request, self.max_output)
 
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         if self._latency_s:
@@ -52,15 +52,21 @@ class SimulatedWorker:
         if on_delta:
             on_delta(text)
         read = sum(len(text_of(message.get("content"))) for message in request.messages)
-        limit = request.max_output or self._max_output
-        tokens = Usage(-(-read // CHARACTERS_PER_TOKEN), min(-(-len(text) // CHARACTERS_PER_TOKEN), limit), estimated=True)
+        limit = request.max_output or self.max_output
+        tokens = Usage(
+            -(-read // CHARACTERS_PER_TOKEN), min(-(-len(text) // CHARACTERS_PER_TOKEN), limit), estimated=True
+        )
         return Reply(text, usage=tokens, finish_reason="stop")
 
     def _write(self, request: Request) -> str:
         right = self._answers.get((request.step, request.task_id.split("#")[0]))
         if self._draw(request, "skill") < self._skill:
             return filler(request) if right is None else right
-        others = [a for (step, _), a in self._answers.items() if step == request.step and a != right] if right is not None else []
+        others = (
+            [a for (step, _), a in self._answers.items() if step == request.step and a != right]
+            if right is not None
+            else []
+        )
         if others:
             return others[int(self._draw(request, "other") * len(others))]
         text = filler(request) if right is None else right
@@ -99,7 +105,9 @@ def _instance(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) ->
             fields = schema.get("properties", {})
             return {name: _instance(fields[name], root, depth + 1) for name in schema.get("required", ())}
         case "array":
-            items = schema.get("prefixItems") or [schema.get("items", {})] * schema.get("minItems", 0 if depth > 6 else 1)
+            items = schema.get("prefixItems") or [schema.get("items", {})] * schema.get(
+                "minItems", 0 if depth > 6 else 1
+            )
             return [_instance(item, root, depth + 1) for item in items]
         case "integer" | "number":
             return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
@@ -108,5 +116,10 @@ def _instance(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) ->
         case "null":
             return None
         case _:
-            formats = {"date": "2024-12-31", "date-time": "2024-12-31T12:00:00Z", "time": "12:00:00", "uuid": "00000000-0000-4000-8000-000000000000"}
+            formats = {
+                "date": "2024-12-31",
+                "date-time": "2024-12-31T12:00:00Z",
+                "time": "12:00:00",
+                "uuid": "00000000-0000-4000-8000-000000000000",
+            }
             return formats.get(schema.get("format", ""), "simulated").ljust(schema.get("minLength", 0), "x")

@@ -52,7 +52,6 @@ create index ask_run on ask (run);
 -- What came of each call that was asked: the journal's memory and the evidence in one. `hold` names the call.
 -- accepted: 1, or 2 where money was short.
 create table attempt (
-    run      integer not null,
     hold     integer primary key,
     worker   text not null,
     cost     integer not null,
@@ -60,19 +59,27 @@ create table attempt (
     output   blob,
     body     text not null
 );
-create index attempt_run on attempt (run);
 
--- The ledger: money set aside before a call, and what became of it. Balances are sums of these.
-create table entry (
-    hold    integer not null,
-    kind    text not null check (kind in ('hold', 'post', 'unknown', 'void')),
+-- The ledger: money set aside before a call (hold), and what became of it (post): kind is post, unknown or void.
+create table hold (
+    hold    integer primary key,
     account text not null,
     amount  integer not null,
     run     integer,
-    at      real not null,
-    primary key (hold, kind)
-) without rowid;
-create index entry_run on entry (run) where kind <> 'hold';
+    at      real not null
+);
+create table post (
+    hold   integer primary key,
+    kind   text not null,
+    amount integer not null,
+    at     real not null
+);
+
+-- Every entry of the ledger. Balances are sums of these. (By run, go through ask.calls: it is indexed.)
+create view entry as
+select hold, 'hold' as kind, account, amount, run, at from hold
+union all
+select post.hold, post.kind, hold.account, post.amount, hold.run, post.at from post join hold on hold.hold = post.hold;
 
 create table signal (
     run   integer not null,

@@ -7,16 +7,19 @@ on conflict (id) do nothing;
 insert into ask (run, scope, step, n, turn, digest, input, calls) values (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: attempt
-insert into attempt (run, hold, worker, cost, accepted, output, body) values (?, ?, ?, ?, ?, ?, ?);
+insert into attempt (hold, worker, cost, accepted, output, body) values (?, ?, ?, ?, ?, ?);
 
 -- name: judged
-update attempt set body = ? where run = ? and hold = ?;
+update attempt set body = ? where hold = ?;
 
 -- name: accept
-update attempt set accepted = ? where run = ? and hold = ?;
+update attempt set accepted = ? where hold = ?;
 
--- name: entry
-insert into entry (hold, kind, account, amount, run, at) values (?, ?, ?, ?, ?, ?);
+-- name: hold
+insert into hold (hold, account, amount, run, at) values (?, ?, ?, ?, ?);
+
+-- name: post
+insert into post (hold, kind, amount, at) values (?, ?, ?, ?);
 
 -- name: signal
 insert into signal (run, name, value, at) values (?, ?, ?, ?) on conflict (run, name) do nothing;
@@ -40,7 +43,7 @@ update run set input = null, result = null, reference = null where no = ?;
 update ask set input = null where run = ?;
 
 -- name: forget_attempt
-update attempt set output = ?, body = ? where run = ? and hold = ?;
+update attempt set output = ?, body = ? where hold = ?;
 
 -- name: take
 update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null returning no;
@@ -48,7 +51,7 @@ update run set owner = ?, status = 'running', wants = null, updated = ? where no
 -- name: find
 select no, id, workflow, batch, task, input, digest, tags, reference, account, policy, status, owner, wants, result, error,
        cancel, created, updated,
-       (select coalesce(sum(amount), 0) from entry where entry.run = run.no and kind <> 'hold')
+       (select coalesce(sum(p.amount), 0) from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0 where a.run = run.no)
 from run where id = ?;
 
 -- name: ids_of_batch
@@ -58,10 +61,14 @@ select id, status, owner from run where batch = ?;
 select scope, step, n, turn, digest, input, calls from ask where run = ? order by rowid;
 
 -- name: attempts
-select hold, worker, cost, accepted, output, body from attempt where run = ? order by hold;
+select t.hold, t.worker, t.cost, t.accepted, t.output, t.body
+from ask a, json_each(a.calls) c join attempt t on t.hold = c.value ->> 0
+where a.run = ? order by t.hold;
 
--- name: entries
-select hold, kind, account, amount, at from entry where run = ? and kind <> 'hold' order by hold;
+-- name: posts
+select p.hold, p.kind, p.amount
+from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0
+where a.run = ? order by p.hold;
 
 -- name: signals
 select name, value from signal where run = ?;
@@ -78,18 +85,14 @@ select no from run where status in ('done', 'failed', 'cancelled') and updated <
 
 -- name: list_runs
 select id, workflow, batch, status, owner is not null, created, updated, error, wants,
-       (select coalesce(sum(amount), 0) from entry where entry.run = run.no and kind <> 'hold'),
-       (select count(*) from entry where entry.run = run.no and kind = 'unknown')
+       (select coalesce(sum(p.amount), 0) from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0 where a.run = run.no),
+       (select count(*) from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0 where a.run = run.no and p.kind = 'unknown')
 from run
 where (:status is null or status = :status) and (:batch is null or batch = :batch)
 order by no desc limit :limit;
 
 -- name: count_runs
 select status, count(*) from run where :batch is null or batch = :batch group by status;
-
--- name: batch_cost
-select coalesce(sum(e.amount), 0), coalesce(sum(e.kind = 'unknown'), 0)
-from entry e join run r on r.no = e.run where r.batch = ? and e.kind <> 'hold';
 
 -- name: runs_for_outcomes
 select no, id, workflow, task, tags, reference, policy from run where :batch is null or batch = :batch order by no;

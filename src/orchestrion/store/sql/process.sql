@@ -11,8 +11,6 @@ update process set ended = ? where no = ?;
 update run set owner = null where owner = ?;
 
 -- name: book_open_holds
-insert into entry (hold, kind, account, amount, run, at)
-select h.hold, 'unknown', h.account, h.amount, h.run, ?
-from entry h
-where h.kind = 'hold' and h.hold between ? and ?
-  and not exists (select 1 from entry p where p.hold = h.hold and p.kind <> 'hold');
+insert into post (hold, kind, amount, at)
+select hold, 'unknown', amount, ? from hold
+where hold between ? and ? and not exists (select 1 from post where post.hold = hold.hold);

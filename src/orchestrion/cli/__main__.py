@@ -1,0 +1,5 @@
+"""python -m orchestrion.cli"""
+
+from orchestrion.cli import main
+
+main()

@@ -1,0 +1,51 @@
+"""orchestrion outcomes export"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from orchestrion.app import Orchestrion
+from orchestrion.cli.load import config_option
+from orchestrion.errors import UsageError
+from orchestrion.evidence.records import line_of
+
+
+@click.group("outcomes")
+def command() -> None:
+    """Recorded outcomes: the evidence that replay, tuning and reports read."""
+
+
+@command.command("export")
+@click.argument("out", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--batch", help="Only the runs of one batch.")
+@config_option
+def export(out: Path, batch: str | None, *, config: str | None) -> None:
+    """Write every recorded attempt as a line of JSON (- for stdout; .zst compresses)."""
+
+    async def go() -> int:
+        count = 0
+        async with Orchestrion.open(config) as o:
+            with _open(out) as file:
+                for outcome in o.outcomes(batch=batch):
+                    file.write(line_of(outcome))
+                    count += 1
+        return count
+
+    count = asyncio.run(go())
+    click.echo(f"{count} outcomes in {out}" if str(out) != "-" else f"{count} outcomes", err=str(out) == "-")
+
+
+def _open(out: Path):  # type: ignore[no-untyped-def]  # a binary file or a compressing one: they share only write and with
+    if str(out) == "-":
+        return click.open_file("-", "wb")
+    try:
+        if out.suffix == ".zst":
+            import zstandard
+
+            return zstandard.open(out, "wb")
+        return out.open("wb")
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None

@@ -1,0 +1,293 @@
+"""orchestrion run FILE:WORKFLOW TASKS.jsonl"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic_core import from_json, to_json
+
+from orchestrion.app import Orchestrion
+from orchestrion.cli.load import NamedTask, config_option, json_option, load_workflow, read_tasks
+from orchestrion.cli.progress import Progress
+from orchestrion.domain import dollars, usd
+from orchestrion.engine.bound import bounds, check_workers, steps_of
+from orchestrion.engine.execution import SavedPolicy
+from orchestrion.engine.step import Step
+from orchestrion.engine.workflow import Run, Start, Workflow
+from orchestrion.errors import TasksError, UsageError
+
+
+@click.command("run")
+@click.argument("target", metavar="FILE:WORKFLOW")
+@click.argument("tasks", metavar="TASKS.jsonl", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where results go (default: TASKS.results.jsonl beside the tasks; - for stdout).",
+)
+@click.option("--account", default="default", show_default=True, help="The account that pays.")
+@click.option(
+    "--policy",
+    "chosen",
+    multiple=True,
+    metavar="[STEP=]NAME",
+    help="A saved policy (a name from the settings, or a file) in place of a step's own.",
+)
+@click.option(
+    "--batch", help="Name of the batch, and beginning of its run ids (default: from workflow, tasks and policy)."
+)
+@click.option("--concurrency", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Runs at once.")
+@click.option("--retry-failed", is_flag=True, help="Go on with failed runs, too: their failed calls are asked again.")
+@click.option("--skip-bad", is_flag=True, help="Pass over lines that cannot be used, and list them.")
+@click.option("--dry-run", is_flag=True, help="Print the bound on the cost, and spend nothing.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@json_option
+@config_option
+def command(
+    target: str, tasks: Path, *, chosen: tuple[str, ...], skip_bad: bool, config: str | None, **options: Any
+) -> int:
+    """Run the tasks of a file through a workflow.
+
+    TASKS.jsonl has a line for each task: {"id": "t1", "input": …, "tags": {…}, "reference": …}. Results go to a JSONL
+    file; what is done stays done: after Ctrl-C, a crash or new tasks, the same command goes on where it stopped.
+    """
+    workflow = load_workflow(target)
+    named, bad = _tasks(tasks, workflow, skip_bad=skip_bad)
+    if not named:
+        raise TasksError(f"{tasks}: there is no task in this file that can be used.")
+    return asyncio.run(_run(workflow, tasks, named, bad, chosen=chosen, config=config, **options))
+
+
+def _tasks(path: Path, workflow: Workflow[Any], *, skip_bad: bool) -> tuple[list[NamedTask], list[TasksError]]:
+    named, bad = [], []
+    for task in read_tasks(path, workflow=workflow):
+        if isinstance(task, NamedTask):
+            named.append(task)
+        else:
+            bad.append(task)
+    if bad and not skip_bad:
+        more = f"\n{len(bad) - 3} more lines cannot be used, either." if len(bad) > 3 else ""
+        raise TasksError(
+            "\n".join(str(one) for one in bad[:3])
+            + more
+            + "\nMend them, or pass them over with --skip-bad. Nothing was started."
+        )
+    return named, bad
+
+
+async def _run(
+    workflow: Workflow[Any],
+    path: Path,
+    tasks: list[NamedTask],
+    bad: list[TasksError],
+    *,
+    chosen: tuple[str, ...],
+    config: str | None,
+    out: Path | None,
+    account: str,
+    batch: str | None,
+    concurrency: int,
+    retry_failed: bool,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    if out is None:
+        out = path.with_name(path.name.removesuffix(".zst").removesuffix(".jsonl") + ".results.jsonl")
+    if str(out) == "-" and as_json:
+        raise UsageError("--json and --out - both want stdout. Write the results to a file.")
+    _writable(out)
+    app = Orchestrion.open(config)
+    async with app as o:
+        steps = steps_of(workflow)
+        policies = _policies(o, chosen, steps)
+        o.check_keys(check_workers(steps, policies, o.workers))
+        if dry_run:
+            _dry_run(o, steps, policies, tasks, as_json=as_json)
+            return 0
+        batch = batch or "+".join(
+            [f"{workflow.name}:{path.name.split('.')[0]}", *(f"{s}={p.name}" for s, p in sorted(policies.items()))]
+        )
+        known = o.journal.statuses(batch)
+        starts = [
+            Start(
+                id=f"{batch}/{t.id}",
+                task_id=t.id,
+                input=t.input,
+                tags=t.tags,
+                reference=t.reference,
+                account=account,
+                batch=batch,
+                policies=policies,
+            )
+            for t in tasks
+        ]
+        ended = {
+            run_id
+            for run_id, (status, _) in known.items()
+            if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
+        }
+        if not quiet and known:
+            click.echo(f"batch '{batch}' goes on: {len(ended)} of {len(tasks)} runs had ended.", err=True)
+        runs: dict[str, Run] = {}
+        with Progress(len(tasks), quiet=quiet) as progress:
+            _stop_on_signals(o, progress)
+            async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
+                runs[run.id] = run
+                progress.add(run.status, run.cost, fresh=run.id not in ended)
+        _write_results(out, [runs[start.id] for start in starts if start.id in runs])
+        return _summary(batch, runs, len(tasks), bad, out, again=retry_failed, as_json=as_json)
+
+
+def _policies(o: Orchestrion, chosen: Sequence[str], steps: list[Step[Any]]) -> dict[str, SavedPolicy]:
+    """--policy [STEP=]NAME. A bare name serves a workflow of one step."""
+    found: dict[str, SavedPolicy] = {}
+    for text in chosen:
+        step, equals, name = text.partition("=")
+        if not equals:
+            if len(steps) != 1:
+                names = ", ".join(step.name for step in steps)
+                raise UsageError(
+                    f"--policy {text}: the workflow has {len(steps)} steps ({names}); say which one: --policy STEP={text}."
+                )
+            step, name = steps[0].name, text
+        found[step] = o.policy(name)
+    return found
+
+
+def _writable(out: Path) -> None:
+    """Results must find a place before anything is paid for."""
+    folder = out.parent
+    if str(out) != "-" and (not folder.is_dir() or not os.access(folder, os.W_OK)):
+        raise UsageError(
+            f"the results cannot be written to {out}: {folder} is {'read-only' if folder.is_dir() else 'no folder'}. Name another place with --out."
+        )
+
+
+def _stop_on_signals(o: Orchestrion, progress: Progress) -> None:
+    """The first Ctrl-C lets the calls under way end; the second leaves them (their holds are booked in full)."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101  # within asyncio.run there is one
+    pressed = False
+
+    def stop() -> None:
+        nonlocal pressed
+        if pressed:
+            task.cancel()
+            return
+        pressed = True
+        o.stop()
+        progress.say(
+            "stopping: calls under way are waited for, no new ones start (Ctrl-C again leaves them, booked in full)."
+        )
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+
+
+def _dry_run(
+    o: Orchestrion, steps: list[Step[Any]], policies: dict[str, SavedPolicy], tasks: list[NamedTask], *, as_json: bool
+) -> None:
+    total = 0
+    worst: dict[str, int] = {}
+    calls: dict[str, dict[str, int]] = {}
+    for task in tasks:
+        for bound in bounds(steps, policies, o.workers, task.input):
+            total += bound.bound
+            worst[bound.step] = worst.get(bound.step, 0) + bound.bound
+            calls[bound.step] = dict(bound.calls)
+    simulated = _simulated(o, {name for asked in calls.values() for name in asked})
+    if as_json:
+        per_step = [{"step": step, "calls": calls[step], "bound_usd": usd(worst[step])} for step in worst]
+        click.echo(
+            to_json(
+                {"tasks": len(tasks), "bound_usd": usd(total), "steps": per_step, "simulated": bool(simulated)}
+            ).decode()
+        )
+        return
+    for step, amount in worst.items():
+        asked = ", ".join(f"{name} ≤ {n}×" for name, n in calls[step].items())
+        click.echo(f"  {step:<20} {asked:<40} at most {dollars(amount)}{simulated}")
+    click.echo(
+        f"{len(tasks)} tasks cost at most {dollars(total)}{simulated}, if each step is called once a task and is given the task and earlier answers."
+    )
+    click.echo(
+        "A step in a loop costs as often. Usual bills are far below: every call is counted with its longest answer. Nothing was spent."
+    )
+
+
+def _simulated(o: Orchestrion, names: set[str]) -> str:
+    """A mark for dollars that are not real."""
+    models = [o.settings.models[name].model for name in names if name in o.settings.models]
+    return " (simulated)" if models and all(model == "simulated" for model in models) else ""
+
+
+def _write_results(out: Path, runs: list[Run]) -> None:
+    """A line for each run, in the order of the tasks; the file is replaced as a whole."""
+    lines = b"".join(
+        to_json(
+            {
+                "task_id": run.task_id,
+                "run_id": run.id,
+                "status": "interrupted" if run.status == "running" else run.status,
+                "result": from_json(run.text) if run.text is not None else None,
+                "error": str(run.error) if run.error else None,
+                "cost_usd": usd(run.cost),
+            }
+        )
+        + b"\n"
+        for run in runs
+    )
+    if str(out) == "-":
+        sys.stdout.buffer.write(lines)
+        return
+    scratch = out.with_name(f".{out.name}.{os.getpid()}")
+    scratch.write_bytes(lines)
+    scratch.replace(out)
+
+
+def _summary(
+    batch: str, runs: dict[str, Run], total: int, bad: list[TasksError], out: Path, *, again: bool, as_json: bool
+) -> int:
+    statuses = {
+        status: sum(run.status == status for run in runs.values())
+        for status in ("done", "failed", "waiting", "cancelled")
+    }
+    left = total - sum(statuses.values())
+    cost = sum(run.cost for run in runs.values())
+    status = 1 if statuses["failed"] or statuses["cancelled"] or left else 0
+    if as_json:
+        said = {
+            "batch": batch,
+            "tasks": total,
+            **statuses,
+            "left": left,
+            "skipped": [str(one) for one in bad],
+            "cost_usd": usd(cost),
+            "results": str(out),
+        }
+        click.echo(to_json(said).decode())
+        return status
+    parts = [f"{n} {name}" for name, n in statuses.items() if n or name == "done"] + ([f"{left} left"] if left else [])
+    click.echo(f"{', '.join(parts)} of {total} tasks; {dollars(cost)}; results in {out}", err=str(out) == "-")
+    for one in bad:
+        click.echo(f"skipped: {one}", err=True)
+    failed = [run for run in runs.values() if run.status == "failed"]
+    for run in failed[:3]:
+        click.echo(f"failed: {run.id}: {str(run.error)[:300]}", err=True)
+    if failed:
+        more = f"{len(failed) - 3} more failed. " if len(failed) > 3 else ""
+        click.echo(
+            f"{more}`orchestrion runs show ID` shows what was asked{'' if again else '; --retry-failed goes on with failed runs'}.",
+            err=True,
+        )
+    if left:
+        click.echo("The same command goes on where this one stopped.", err=True)
+    return status

@@ -1,0 +1,135 @@
+"""Before anything is spent: which steps a workflow reaches, whom they may ask, and what that can cost at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+from orchestrion.domain import Call, Money, Task
+from orchestrion.engine.execution import SavedPolicy
+from orchestrion.engine.step import Step
+from orchestrion.engine.workflow import Workflow
+from orchestrion.errors import PolicyError
+from orchestrion.policy.protocol import Policy
+from orchestrion.settings import nearest
+from orchestrion.workers.protocol import Worker
+
+REASONS_TOKENS = 512
+"""Room for the reasons that a correction quotes."""
+
+
+class StepBound(NamedTuple):
+    """What one call of a step can cost at most: calls by worker, and nano-dollars for one task."""
+
+    step: str
+    calls: Mapping[str, int]
+    bound: Money
+
+
+def steps_of(workflow: Workflow[Any]) -> list[Step[Any]]:
+    """The steps that a workflow's code names, helpers and other workflows that it calls included, in order."""
+    found: dict[str, Step[Any]] = {}
+    seen: set[int] = set()
+
+    def walk(value: Any, depth: int) -> None:
+        if id(value) in seen or depth > 20:
+            return
+        seen.add(id(value))
+        if isinstance(value, Step):
+            found.setdefault(value.name, value)
+        elif isinstance(value, Workflow):
+            walk(value.function, depth + 1)
+        elif isinstance(value, FunctionType) and value.__module__ != "orchestrion.engine.scope":
+            for inner in _reached(value):
+                walk(inner, depth + 1)
+        elif isinstance(value, list | tuple | dict) and len(value) < 1000:
+            for inner in value.values() if isinstance(value, dict) else value:
+                walk(inner, depth + 1)
+
+    walk(workflow.function, 0)
+    return list(found.values())
+
+
+def _reached(function: Callable[..., Any]) -> Iterator[Any]:
+    """Values that a function's code can name: globals, attributes of modules, closures; nested code included."""
+    assert isinstance(function, FunctionType)  # noqa: S101  # for the type checker
+    yield from (cell.cell_contents for cell in function.__closure__ or () if _filled(cell))
+    codes: list[CodeType] = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [const for const in code.co_consts if isinstance(const, CodeType)]
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            if isinstance(value, ModuleType):
+                yield from (
+                    getattr(value, attribute)
+                    for attribute in code.co_names
+                    if isinstance(getattr(value, attribute, None), Step | Workflow)
+                )
+            elif value is not None:
+                yield value
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def policy_of(step: Step[Any], policies: Mapping[str, SavedPolicy]) -> Policy:
+    """The policy that a step would be performed with. Raises PolicyError where it has none."""
+    saved = policies.get(step.name)
+    policy = saved.policy if saved else step.policy
+    if policy is None:
+        raise PolicyError(
+            f"step '{step.name}' has no policy. Give it one (policy=\"cheap\"), or name a saved one (--policy {step.name}=NAME)."
+        )
+    return policy
+
+
+def check_workers(
+    steps: list[Step[Any]], policies: Mapping[str, SavedPolicy], workers: Mapping[str, Worker]
+) -> set[str]:
+    """The names of all workers that may be asked. Raises PolicyError for unknown workers and for policies of no step."""
+    names = {step.name for step in steps}
+    for name in policies:
+        if steps and name not in names:
+            raise PolicyError(f"--policy {name}=…: the workflow has no step '{name}'.{nearest(name, names)}")
+    asked: set[str] = set()
+    for step in steps:
+        for name in policy_of(step, policies).calls():
+            if name not in step.workers and name not in workers:
+                known = [*step.workers, *workers]
+                hint = nearest(name, known) or " The settings have no models: add some under `models:`."
+                raise PolicyError(f"step '{step.name}' asks '{name}', but no model is called so in the settings.{hint}")
+            asked.add(name)
+    return asked
+
+
+def bounds(
+    steps: list[Step[Any]], policies: Mapping[str, SavedPolicy], workers: Mapping[str, Worker], value: Any
+) -> list[StepBound]:
+    """The most that each step can cost for one task, if it is called once, and given the task and earlier answers.
+
+    Every call that the policy may make is counted at its bound. An answer that goes into a later prompt counts with its
+    output limit, a correction with the answer's limit and room for the reasons.
+    """
+    found = []
+    earlier = 0
+    for step in steps:
+        calls = policy_of(step, policies).calls()
+        total: Money = 0
+        longest: int = 0
+        for name, n in calls.items():
+            worker = step.workers.get(name) or workers[name]
+            request = step.request(Task("bound", value, step=step.name), Call(name))
+            limit: int = step.max_output or getattr(worker, "max_output", 4096)
+            more = worker.price.bound(earlier + (limit + REASONS_TOKENS) * (n - 1), 0) if worker.price else 0
+            total += n * (worker.bound(request) + more)
+            if worker.price and worker.price.output:
+                longest = max(longest, limit)
+        earlier += longest
+        found.append(StepBound(step.name, dict(calls), total))
+    return found

@@ -1,0 +1,169 @@
+"""A policy over recorded outcomes: the same loop that runs live, with workers that answer what was recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from statistics import fmean
+from typing import NamedTuple
+
+import msgspec
+
+from orchestrion.domain import Attempt, Money, Outcome, Price, Task
+from orchestrion.engine.execution import Execution, House, SavedPolicy
+from orchestrion.engine.perform import Site, perform
+from orchestrion.engine.step import Step
+from orchestrion.errors import RecordsError, StepFailed
+from orchestrion.journal.memory import MemoryJournal
+from orchestrion.journal.protocol import Key, NewRun
+from orchestrion.ledger.memory import MemoryLedger
+from orchestrion.settings import nearest
+from orchestrion.telemetry import Tracing
+from orchestrion.workers.replay import ReplayWorker, recorded_cost
+
+TaskKey = tuple[str | None, str | None, str]  # workload, step, task id
+
+
+class Replayed(NamedTuple):
+    """One task: its attempts in order, which was accepted (None: the policy stopped), and that one's true score."""
+
+    task_id: str
+    attempts: tuple[Attempt, ...]
+    accepted: Attempt | None
+    score: float | None
+
+
+class Baseline(NamedTuple):
+    """One worker asked once for every task: mean score (None where labels are missing) and cost."""
+
+    worker: str
+    quality: float | None
+    cost: Money
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy did on recorded outcomes, beside always-frontier and always-cheapest.
+
+    ``quality`` is the mean score of accepted answers over the labelled tasks, where a stop counts 0. A baseline is None
+    where its worker was not recorded on every task that was replayed. ``unrecorded`` counts tasks that were left out
+    because the policy asked for answers that nobody recorded.
+    """
+
+    tasks: tuple[Replayed, ...]
+    quality: float | None
+    cost: Money
+    stopped: int
+    frontier: Baseline | None
+    cheapest: Baseline | None
+    calls: Mapping[str, int]
+    unrecorded: int
+
+
+async def replay(
+    outcomes: Iterable[Outcome],
+    saved: SavedPolicy,
+    *,
+    frontier: str | None = None,
+    prices: Mapping[str, Price] | None = None,
+) -> Replay:
+    """Replay a policy. Raises RecordsError where the records lack a worker that it needs, or hold no task at all."""
+    by_task: dict[TaskKey, list[Outcome]] = defaultdict(list)
+    workers: dict[str, None] = {}
+    for outcome in outcomes:
+        by_task[outcome.workload, outcome.step, outcome.task_id].append(outcome)
+        workers.setdefault(outcome.worker)
+    if not by_task:
+        raise RecordsError("there are no outcomes in these files.")
+    for name in [*saved.policy.calls(), *([frontier] if frontier else [])]:
+        if name not in workers:
+            raise RecordsError(f"the records have no worker '{name}'.{nearest(name, workers)}")
+    priced = prices or {}
+    done = [await _one(key, rows, saved, priced) for key, rows in by_task.items()]
+    replayed = [one for one in done if one]
+    kept = [rows for one, rows in zip(done, by_task.values(), strict=True) if one]
+    if not replayed:
+        raise RecordsError(
+            "the policy asks for answers that were recorded for none of the tasks (other samples, or corrections)."
+        )
+    scores = [one.score for one in replayed if one.score is not None]
+    baselines = [found for name in workers if (found := _baseline(name, kept, priced))]
+    return Replay(
+        tasks=tuple(replayed),
+        quality=fmean(scores) if scores else None,
+        cost=sum(attempt.cost for one in replayed for attempt in one.attempts),
+        stopped=sum(one.accepted is None for one in replayed),
+        frontier=_frontier(baselines, frontier),
+        cheapest=min(baselines, key=lambda b: b.cost, default=None),
+        calls=dict(Counter(attempt.call.worker for one in replayed for attempt in one.attempts)),
+        unrecorded=len(done) - len(replayed),
+    )
+
+
+async def _one(key: TaskKey, rows: list[Outcome], saved: SavedPolicy, prices: Mapping[str, Price]) -> Replayed | None:
+    """One task through the policy; None where it asks for what was not recorded."""
+    _, step_name, task_id = key
+    first = rows[0]
+    house = House({}, MemoryLedger(), _SILENT)
+    house.workers = {
+        name: ReplayWorker(name, [row for row in rows if row.worker == name], price=prices.get(name))
+        for name in {row.worker for row in rows} | set(saved.policy.calls())
+    }
+    step = Step("replay", policy=saved.policy)
+    task = Task(task_id, first.prompt, dict(first.tags), None, step_name or "")
+    log = MemoryJournal().start(NewRun(id=task_id, workflow="replay", input="", digest="", task_id=task_id, tags={}))
+    execution = Execution(
+        house, log, no=None, run_id=task_id, task_id=task_id, tags=task.tags, account="replay", policies={}
+    )
+    site = Site(
+        execution, step, task, key=Key("", step.name, 0), digest="", input="", policy=saved.policy, checks=saved.checks
+    )
+    accepted: Attempt | None = None
+    with contextlib.suppress(StepFailed):  # the policy stopped: that is its answer
+        accepted = (await perform(site)).attempt
+    attempts = tuple(attempt for attempt, _ in log.attempts.values())
+    if any(attempt.failure and attempt.failure.kind == "unrecorded" for attempt in attempts):
+        return None
+    labelled = any(row.score is not None for row in rows)
+    if accepted is None:
+        return Replayed(task_id, attempts, None, 0.0 if labelled else None)
+    same = [a for a in attempts if a.call == accepted.call]
+    records = [
+        r
+        for r in rows
+        if (r.worker, r.sample, r.context) == (accepted.call.worker, accepted.call.sample, accepted.call.context)
+    ]
+    return Replayed(task_id, attempts, accepted, records[same.index(accepted)].score)
+
+
+class _Silent(Tracing):
+    """No spans: nothing is asked."""
+
+    def __init__(self) -> None:
+        self.on = False
+
+
+_SILENT = _Silent()
+
+
+def _baseline(worker: str, tasks: list[list[Outcome]], prices: Mapping[str, Price]) -> Baseline | None:
+    """A worker's first plain answer to each task; None where one is missing or failed."""
+    scores: list[float | None] = []
+    cost = 0
+    for rows in tasks:
+        row = next(
+            (r for r in rows if r.worker == worker and r.context is None and r.sample == 0 and not r.failure), None
+        )
+        if row is None:
+            return None
+        scores.append(row.score)
+        cost += recorded_cost(row, prices.get(worker))
+    known = [score for score in scores if score is not None]
+    return Baseline(worker, fmean(known) if len(known) == len(scores) else None, cost)
+
+
+def _frontier(baselines: list[Baseline], named: str | None) -> Baseline | None:
+    """The one named, else the best of the complete ones (of equals, the dearest)."""
+    if named:
+        return next((baseline for baseline in baselines if baseline.worker == named), None)
+    return max(baselines, key=lambda b: (b.quality or 0.0, b.cost), default=None)
