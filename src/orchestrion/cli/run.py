@@ -274,9 +274,10 @@ def _summary(
             "results": str(out),
         }
         click.echo(to_json(said).decode())
-        return status
-    parts = [f"{n} {name}" for name, n in statuses.items() if n or name == "done"] + ([f"{left} left"] if left else [])
-    click.echo(f"{', '.join(parts)} of {total} tasks; {dollars(cost)}; results in {out}", err=str(out) == "-")
+    else:
+        parts = [f"{n} {name}" for name, n in statuses.items() if n or name == "done"]
+        parts += [f"{left} left"] if left else []
+        click.echo(f"{', '.join(parts)} of {total} tasks; {dollars(cost)}; results in {out}", err=str(out) == "-")
     for one in bad:
         click.echo(f"skipped: {one}", err=True)
     failed = [run for run in runs.values() if run.status == "failed"]

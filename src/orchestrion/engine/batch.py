@@ -18,36 +18,46 @@ async def run_batch(
     error that concerns all (settings, database) ends the batch.
     """
     waiting = iter(starts)
-    live: set[asyncio.Task[Run]] = set()
+    ended: asyncio.Queue[Run | None] = asyncio.Queue()
+    error: BaseException | None = None
 
     async def one(start: Start) -> Run:
         try:
             return await runner.run(workflow, start, again=again)
-        except WorkflowError as error:
-            return _refused(workflow, start, JournalMismatch(str(error)))
-        except (JournalMismatch, RunBusy) as error:
-            return _refused(workflow, start, error)
+        except WorkflowError as refused:
+            return _refused(workflow, start, JournalMismatch(str(refused)))
+        except (JournalMismatch, RunBusy) as refused:
+            return _refused(workflow, start, refused)
 
-    def fill() -> None:
-        while len(live) < concurrency and not runner.stopping:
-            start = next(waiting, None)
-            if start is None:
-                return
-            live.add(asyncio.create_task(one(start)))
+    async def lane() -> None:
+        """Performs one start after the other; ends with None."""
+        nonlocal error
+        try:
+            for start in waiting:
+                if runner.stopping or error:
+                    break
+                ended.put_nowait(await one(start))
+        except BaseException as failed:
+            error = error or failed
+            raise
+        finally:
+            ended.put_nowait(None)
 
+    lanes = [asyncio.create_task(lane()) for _ in range(concurrency)]
     try:
-        fill()
-        while live:
-            done, pending = await asyncio.wait(live, return_when=asyncio.FIRST_COMPLETED)
-            live = pending
-            fill()
-            for task in done:
-                yield task.result()
+        left = len(lanes)
+        while left:
+            run = await ended.get()
+            if run is None:
+                left -= 1
+                if error:
+                    raise error
+            else:
+                yield run
     finally:
-        for task in live:
+        for task in lanes:
             task.cancel()
-        if live:
-            await asyncio.wait(live)
+        await asyncio.gather(*lanes, return_exceptions=True)
 
 
 def _refused(workflow: Workflow[object], start: Start, error: JournalMismatch | RunBusy) -> Run:

@@ -48,6 +48,9 @@ update attempt set output = ?, body = ? where hold = ?;
 -- name: take
 update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null returning no;
 
+-- name: exists
+select 1 from run where id = ?;
+
 -- name: find
 select no, id, workflow, batch, task, input, digest, tags, reference, account, policy, status, owner, wants, result, error,
        cancel, created, updated,
