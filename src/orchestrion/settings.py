@@ -183,6 +183,9 @@ def read_settings(path: str | Path | None = None) -> Settings:
         raise SettingsError(
             f"{file}: the settings refer to themselves (an alias *name within its own &name)."
         ) from None
+    if "file" in data:
+        line, column = places["file",]
+        raise SettingsError(f"{file}:{line}:{column}: there is no setting 'file'.{nearest('file', _known(()))}")
     try:
         return Settings(**{**data, "file": file.absolute()})
     except ValidationError as error:

@@ -12,12 +12,12 @@ from typing import Any
 import click
 import msgspec
 
-from orchestrion.app import as_workflow
+from orchestrion.app import Orchestrion, as_workflow
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Workflow
-from orchestrion.errors import RecordsError, TasksError, WorkflowError
+from orchestrion.errors import RecordsError, StoreError, TasksError, WorkflowError
 from orchestrion.evidence.records import opened
-from orchestrion.settings import nearest
+from orchestrion.settings import nearest, read_settings
 
 config_option = click.option(
     "--config",
@@ -25,6 +25,17 @@ config_option = click.option(
     help="Settings file (default: $ORCHESTRION_CONFIG, else orchestrion.yaml here).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else there.")
+
+
+def open_existing(config: str | None) -> Orchestrion:
+    """The app on a database that is there: to look at runs makes no new one. Raises StoreError."""
+    settings = read_settings(config)
+    path = settings.database_path
+    if path is not None and not path.exists():
+        raise StoreError(
+            f"there is no database {path} yet: `orchestrion run FILE:WORKFLOW TASKS.jsonl` makes it. (--config names other settings.)"
+        )
+    return Orchestrion.open(settings)
 
 
 def load_workflow(target: str) -> Workflow[Any]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option
+from orchestrion.cli.load import config_option, open_existing
 from orchestrion.errors import UsageError
 from orchestrion.evidence.records import line_of
 
@@ -27,7 +26,7 @@ def export(out: Path, batch: str | None, *, config: str | None) -> None:
 
     async def go() -> int:
         count = 0
-        async with Orchestrion.open(config) as o:
+        async with open_existing(config) as o:
             with _open(out) as file:
                 for outcome in o.outcomes(batch=batch):
                     file.write(line_of(outcome))

@@ -22,6 +22,7 @@ from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import TasksError, UsageError
+from orchestrion.settings import read_settings
 
 
 @click.command("run")
@@ -62,7 +63,10 @@ def command(
     named, bad = _tasks(tasks, workflow, skip_bad=skip_bad)
     if not named:
         raise TasksError(f"{tasks}: there is no task in this file that can be used.")
-    return asyncio.run(_run(workflow, tasks, named, bad, chosen=chosen, config=config, **options))
+    try:
+        return asyncio.run(_run(workflow, tasks, named, bad, chosen=chosen, config=config, **options))
+    except asyncio.CancelledError:
+        raise click.Abort from None
 
 
 def _tasks(path: Path, workflow: Workflow[Any], *, skip_bad: bool) -> tuple[list[NamedTask], list[TasksError]]:
@@ -104,8 +108,10 @@ async def _run(
     if str(out) == "-" and as_json:
         raise UsageError("--json and --out - both want stdout. Write the results to a file.")
     _writable(out)
-    app = Orchestrion.open(config)
-    async with app as o:
+    settings = read_settings(config)
+    if dry_run:
+        settings = settings.model_copy(update={"database": ":memory:"})  # nothing is left behind
+    async with Orchestrion.open(settings) as o:
         steps = steps_of(workflow)
         policies = _policies(o, chosen, steps)
         o.check_keys(check_workers(steps, policies, o.workers))
@@ -249,8 +255,15 @@ def _write_results(out: Path, runs: list[Run]) -> None:
         sys.stdout.buffer.write(lines)
         return
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
-    scratch.write_bytes(lines)
-    scratch.replace(out)
+    try:
+        scratch.write_bytes(lines)
+        scratch.replace(out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise UsageError(
+            f"the results cannot be written to {out}: {error.strerror or error}. They are kept in the database: "
+            "the same command writes them again, without asking anybody anything (--out names another place)."
+        ) from None
 
 
 def _summary(

@@ -10,7 +10,7 @@ import click
 from pydantic_core import from_json, to_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option, json_option, load_workflow
+from orchestrion.cli.load import config_option, json_option, load_workflow, open_existing
 from orchestrion.cli.tree import tree_json, tree_lines
 from orchestrion.domain import dollars, usd
 from orchestrion.engine.workflow import Start
@@ -35,7 +35,7 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
     """The newest runs: status, cost, age."""
 
     async def show() -> None:
-        async with Orchestrion.open(config) as o:
+        async with open_existing(config) as o:
             rows = o.database.read(queries("journal")["list_runs"], {"status": status, "batch": batch, "limit": limit})
             counts = dict(o.database.read(queries("journal")["count_runs"], {"batch": batch}))
         names = (
@@ -91,7 +91,7 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
     """A run as a tree: steps, attempts, who was asked, verdicts, cost, time."""
 
     async def show() -> None:
-        async with Orchestrion.open(config) as o:
+        async with open_existing(config) as o:
             record = _record(o, run_id)
             asked = calls_of(o.database, o.journal.number(run_id))
         if as_json:
@@ -111,7 +111,7 @@ def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
     """Go on with one run: interrupted, waiting, failed or cancelled. Nothing that was answered is asked again."""
 
     async def go() -> int:
-        async with Orchestrion.open(config) as o:
+        async with open_existing(config) as o:
             record = _record(o, run_id)
             if record.input is None:
                 raise UsageError(
@@ -165,7 +165,7 @@ def cancel(run_id: str, *, config: str | None) -> int:
     """Cancel a run: at once where nobody performs it, else before its next call."""
 
     async def go() -> int:
-        async with Orchestrion.open(config) as o:
+        async with open_existing(config) as o:
             before = _record(o, run_id)
             if before.status in ("done", "failed", "cancelled"):
                 click.echo(f"run '{run_id}' had ended before: {before.status}.", err=True)
@@ -189,7 +189,7 @@ def send_signal(run_id: str, name: str, value: str, *, config: str | None) -> No
     """Deliver a signal that a run waits for. VALUE is JSON, or else a text; the first value of a name stands."""
 
     async def go() -> None:
-        async with Orchestrion.open(config) as o:
+        async with open_existing(config) as o:
             try:
                 parsed = from_json(value)
             except ValueError:

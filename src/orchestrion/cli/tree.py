@@ -83,13 +83,13 @@ def tree_json(record: RunRecord, asked: list[Asked]) -> dict[str, Any]:
                 "sample": one.call.sample,
                 "context": one.call.context,
                 "lost": attempt is None,
+                "accepted": bool(one.accepted),
+                "constrained": one.accepted == 2,
                 "booked": one.posted[0] if one.posted else None,
                 "cost_usd": usd(one.posted[1]) if one.posted else None,
             }
             if attempt:
                 entry |= {
-                    "accepted": bool(one.accepted),
-                    "constrained": one.accepted == 2,
                     "output": attempt.output,
                     "failure": {"kind": attempt.failure.kind, "message": attempt.failure.message}
                     if attempt.failure

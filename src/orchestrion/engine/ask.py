@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from orchestrion.checks.protocol import AskWorker, Check
 from orchestrion.domain import FREE, Attempt, Call, Failure, Message, Money, Reply, Request, Usage, Verdict, digest
-from orchestrion.errors import CheckBroken, StepFailed, WorkerFailed
+from orchestrion.errors import CheckBroken, RunBusy, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
 from orchestrion.workers.protocol import Worker
 
@@ -24,17 +24,23 @@ if TYPE_CHECKING:
 async def ask(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     """Carry an Ask out: note it with its holds in one commit, then call the workers at once; the attempts in order."""
     execution, step, task = site.execution, site.step, site.task
-    asked = []
+    prepared = []
     for call in calls:
         worker = execution.worker(call.worker, step)
         request = step.request(task, call, site.input)
-        amount = worker.bound(request)
-        asked.append((execution.hold(amount), amount, call, worker, request))
+        prepared.append((worker.bound(request), call, worker, request))
+    # Nothing is held before all are known: a worker that is not there must not leave the others' money set aside.
+    asked = [(execution.hold(amount), amount, call, worker, request) for amount, call, worker, request in prepared]
     log = execution.log
     log.ask(
         site.key, turn, site.digest, site.input if turn == 0 else None, [(hold, call) for hold, _, call, _, _ in asked]
     )
-    await log.durable()
+    try:
+        await log.durable()
+    except (asyncio.CancelledError, RunBusy):
+        for hold, *_ in asked:
+            execution.post(hold, 0, "void")  # no call was made, and none will be
+        raise
     if len(asked) == 1:
         return (await _attempt(site, *asked[0], history),)
     attempts = await asyncio.gather(*(_attempt(site, *one, history) for one in asked), return_exceptions=True)
@@ -137,12 +143,16 @@ async def metered(execution: Execution, hold: int, amount: Money, worker: Worker
     started = perf_counter()
     try:
         reply = await worker.reply(request)
+        _refuse_no_text(worker.name, reply.output)
     except WorkerFailed as failed:
         # What was recorded of a failed call is replayed with the cost that was posted for it.
         recorded = failed.raw.get("cost") if isinstance(failed.raw, dict) else None
         cost = recorded or (0 if failed.billed == "no" else amount)
         execution.post(hold, cost, "post" if recorded else "void" if failed.billed == "no" else "unknown")
         return Answered(None, Failure(failed.kind, failed.message), cost, perf_counter() - started)
+    except UsageError:
+        execution.post(hold, 0, "void")  # its settings are wrong (a missing key): nothing was sent
+        raise
     except BaseException:
         # Cancelled, or a bug in a worker: the call may have been charged, and nobody will hear of it.
         execution.post(hold, amount, "unknown")
@@ -153,6 +163,19 @@ async def metered(execution: Execution, hold: int, amount: Money, worker: Worker
     if reply.raw and "latency_s" in reply.raw:
         latency = reply.raw["latency_s"] or 0.0  # a recorded answer took as long as it took
     return Answered(reply, None, cost, latency)
+
+
+def _refuse_no_text(worker: str, output: object) -> None:
+    """The journal and the next worker need a text that UTF-8 can hold."""
+    if isinstance(output, str):
+        if output.isascii():
+            return
+        try:
+            output.encode()
+        except UnicodeEncodeError as error:
+            raise WorkerFailed("garbage", f"{worker}: the answer is not text: {error.reason}") from None
+    else:
+        raise WorkerFailed("garbage", f"{worker}: the answer is not text but {type(output).__name__}")
 
 
 def asker_for(site: Site, attempt: Attempt) -> AskWorker:
@@ -177,7 +200,11 @@ def asker_for(site: Site, attempt: Attempt) -> AskWorker:
         hold = execution.hold(amount)
         call = Call(name, attempt.call.sample)
         log.ask(key, memory.turns if memory else 0, digest(text), text.decode(), [(hold, call)])
-        await log.durable()
+        try:
+            await log.durable()
+        except (asyncio.CancelledError, RunBusy):
+            execution.post(hold, 0, "void")
+            raise
         answered = await metered(execution, hold, amount, worker, request)
         reply, usage = answered.reply, answered.reply.usage if answered.reply else Usage()
         said = Attempt(

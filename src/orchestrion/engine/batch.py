@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow
-from orchestrion.errors import JournalMismatch, RunBusy, WorkflowError
+from orchestrion.errors import JournalMismatch, RunBusy, RunError, WorkflowError
 
 
 async def run_batch(
@@ -26,8 +26,10 @@ async def run_batch(
             return await runner.run(workflow, start, again=again)
         except WorkflowError as refused:
             return _refused(workflow, start, JournalMismatch(str(refused)))
-        except (JournalMismatch, RunBusy) as refused:
+        except JournalMismatch as refused:
             return _refused(workflow, start, refused)
+        except RunBusy as busy:
+            return _refused(workflow, start, busy, status="running")  # it goes on elsewhere
 
     async def lane() -> None:
         """Performs one start after the other; ends with None."""
@@ -60,5 +62,5 @@ async def run_batch(
         await asyncio.gather(*lanes, return_exceptions=True)
 
 
-def _refused(workflow: Workflow[object], start: Start, error: JournalMismatch | RunBusy) -> Run:
-    return Run(id=start.id, task_id=start.task_id, status="failed", cost=0, workflow=workflow, error=error)
+def _refused(workflow: Workflow[object], start: Start, error: RunError, *, status: str = "failed") -> Run:
+    return Run(id=start.id, task_id=start.task_id, status=status, cost=0, workflow=workflow, error=error)

@@ -15,6 +15,7 @@ from orchestrion.policy.protocol import Policy
 from orchestrion.settings import nearest
 from orchestrion.workers.protocol import Worker
 
+DEFAULT_MAX_OUTPUT = 4096
 REASONS_TOKENS = 512
 """Room for the reasons that a correction quotes."""
 
@@ -102,7 +103,10 @@ def check_workers(
         for name in policy_of(step, policies).calls():
             if name not in step.workers and name not in workers:
                 known = [*step.workers, *workers]
-                hint = nearest(name, known) or " The settings have no models: add some under `models:`."
+                hint = (
+                    nearest(name, known)
+                    or " There are no models: `orchestrion init DIR` writes an orchestrion.yaml to start from."
+                )
                 raise PolicyError(f"step '{step.name}' asks '{name}', but no model is called so in the settings.{hint}")
             asked.add(name)
     return asked
@@ -125,7 +129,7 @@ def bounds(
         for name, n in calls.items():
             worker = step.workers.get(name) or workers[name]
             request = step.request(Task("bound", value, step=step.name), Call(name))
-            limit: int = step.max_output or getattr(worker, "max_output", 4096)
+            limit = _output_limit(step, worker)
             more = worker.price.bound(earlier + (limit + REASONS_TOKENS) * (n - 1), 0) if worker.price else 0
             total += n * (worker.bound(request) + more)
             if worker.price and worker.price.output:
@@ -133,3 +137,8 @@ def bounds(
         earlier += longest
         found.append(StepBound(step.name, dict(calls), total))
     return found
+
+
+def _output_limit(step: Step[Any], worker: Worker) -> int:
+    own: int = getattr(worker, "max_output", DEFAULT_MAX_OUTPUT)
+    return own if step.max_output is None else step.max_output

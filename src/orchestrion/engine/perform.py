@@ -66,6 +66,10 @@ async def perform(site: Site) -> Accept:
         history, turn = await _remembered(site, memory), memory.turns
         if memory.accepted is not None:
             return _accepted(memory, history)
+    elif left := site.execution.log.unvisited(site.key.scope):
+        # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
+        # the code has changed: it is refused before it pays for anything, and the old code still fits.
+        raise mismatch(site.execution.id, left)
     while True:
         match site.policy.next(site.task, history, site.funds()):
             case Ask(calls):
@@ -77,6 +81,15 @@ async def perform(site: Site) -> Accept:
                 return decision
             case Stop(reason):
                 raise StepFailed(step=site.step.name, reason=reason, history=history, cost=sum(a.cost for a in history))
+
+
+def mismatch(run_id: str, left: list[Key]) -> JournalMismatch:
+    """The workflow did not call what its journal remembers."""
+    more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
+    return JournalMismatch(
+        f"run '{run_id}' no longer fits its workflow: the journal remembers step {left[0]}{more}, which the workflow did not call this time. "
+        "Start a new run under another id, or bring the old code back."
+    )
 
 
 async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrion.domain import Money, digest, dollars
 from orchestrion.engine.execution import Execution, House, SavedPolicy
 from orchestrion.engine.scope import Interrupted, Scope, Waits
+from orchestrion.engine.perform import mismatch
 from orchestrion.engine.step import Step
 from orchestrion.errors import (
     JournalMismatch,
@@ -74,6 +75,13 @@ class Workflow(Generic[T]):
             raise WorkflowError(
                 f"the input does not fit workflow '{self.name}': {f'{at}: ' if at else ''}{first['msg']}, got {str(first['input'])[:80]!r}{more}."
             ) from None
+
+    def write_input(self, value: Any) -> bytes:
+        """An input of the workflow's type as JSON. Raises WorkflowError for what JSON cannot hold."""
+        try:
+            return self.input.dump_json(value)
+        except ValueError as error:  # pydantic's and Unicode's are
+            raise WorkflowError(f"the input of workflow '{self.name}' cannot be written as JSON: {error}.") from None
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -159,6 +167,7 @@ class Runner:
         self._journal = journal
         self._house = house
         self._live: dict[str, asyncio.Future[Run]] = {}
+        self._released: dict[str, RunLog] = {}
 
     @property
     def stopping(self) -> bool:
@@ -171,28 +180,41 @@ class Runner:
         Raises WorkflowError for an input that does not fit, RunBusy where another process performs it, JournalMismatch
         for an id that was started with something else, StoreError where the database fails.
         """
-        live = self._live.get(start.id)
-        if live:
-            return await asyncio.shield(live)
         value = workflow.read_input(start.input)
-        text = workflow.input.dump_json(value)
+        text = workflow.write_input(value)
+        while live := self._live.get(start.id):
+            try:
+                run = await asyncio.shield(live)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not live.cancelled() or (task and task.cancelling()):
+                    raise
+                continue  # whoever started it was cancelled, not we: go on with it
+            record = self._journal.find(start.id)
+            if record:
+                _refuse_another(record, workflow, start, text)
+            return run
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         self._live[start.id] = future
         try:
             run = await self._run(workflow, start, value, text, again=again)
             future.set_result(run)
             return run
+        except asyncio.CancelledError:
+            future.cancel()  # whoever joined goes on with it
+            raise
         except BaseException as error:
-            if isinstance(error, Exception):
-                future.set_exception(error)
-                future.exception()  # whoever joined hears of it; nobody must
-            else:
-                future.cancel()
+            gone = RunBusy(f"run '{start.id}' was left by the task that performed it; run it again to go on.")
+            future.set_exception(error if isinstance(error, Exception) else gone)
+            future.exception()  # whoever joined hears of it; nobody must
             raise
         finally:
             del self._live[start.id]
 
     async def _run(self, workflow: Workflow[Any], start: Start, value: Any, text: bytes, *, again: bool) -> Run:
+        released = self._released.pop(start.id, None)
+        if released:
+            await released.durable()  # what a cancelled task noted of this run, its claim perhaps
         record = self._journal.find(start.id)
         if record is None:
             new = NewRun(
@@ -254,6 +276,7 @@ class Runner:
             status, error = "failed", _workflow_failed(workflow, raised)
         except asyncio.CancelledError:
             log.release()
+            self._released[start.id] = log
             raise
         await log.finish(status, result=text, error=str(error) if error else None, wants=wants)
         return Run(
@@ -274,16 +297,20 @@ async def _perform(workflow: Workflow[Any], value: Any, execution: Execution) ->
     result = await workflow.function(value)
     left = execution.log.unvisited()
     if left:
-        raise JournalMismatch(
-            f"run '{execution.id}' no longer fits workflow '{workflow.name}': its journal remembers step {left[0]}, which the workflow did not call this time"
-            f"{f' (and {len(left) - 1} more)' if len(left) > 1 else ''}. Start a new run under another id, or bring the old code back."
-        )
-    return workflow.output.dump_json(result).decode()
+        raise mismatch(execution.id, left)
+    try:
+        return workflow.output.dump_json(result, warnings="error").decode()
+    except ValueError as error:  # pydantic's and Unicode's are
+        raise WorkflowFailed(
+            f"workflow '{workflow.name}' returned {str(result)[:80]!r}, which does not fit its return type or JSON: {error}"
+        ) from None
 
 
 def ended(record: RunRecord, workflow: Workflow[Any]) -> Run:
     """A run as the journal has it."""
-    error = RunError(record.error) if record.error else None
+    error: RunError | None = RunError(record.error) if record.error else None
+    if record.status == "cancelled":
+        error = RunCancelled(record.error or f"run '{record.id}' was cancelled; what was answered before is kept.")
     return Run(
         id=record.id,
         task_id=record.task_id,

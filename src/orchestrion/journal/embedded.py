@@ -48,7 +48,7 @@ def statements() -> dict[str, str]:
 class EmbeddedRunLog:
     """The journal of one run. Two lists of remembered rows are read when a run is resumed, none when it starts."""
 
-    __slots__ = ("_batch", "_database", "_fresh", "_memory", "_record", "_writer", "cost", "id", "no", "signals")
+    __slots__ = ("_batch", "_database", "_forgot", "_fresh", "_memory", "_mine", "_record", "_writer", "cost", "id", "no", "signals")
 
     def __init__(self, database: Database, no: int, run_id: str, record: str) -> None:
         self._database = database
@@ -59,6 +59,8 @@ class EmbeddedRunLog:
         self.cost = 0
         self.signals: dict[str, str] = {}
         self._memory: dict[Key, StepMemory] | None = None
+        self._forgot = False
+        self._mine = False
         self._fresh: list[Any] | None = None
         self._batch = 0
 
@@ -73,12 +75,16 @@ class EmbeddedRunLog:
             key = Key(scope, step, n)
             memory = self._memory.setdefault(key, StepMemory(input_digest, unpack(stored)))
             _recall(memory, decode_calls(calls), attempts, forget_failures=forget_failures)
+        self._forgot = any(memory.forgotten and memory.accepted is None for memory in self._memory.values())
 
     def recall(self, key: Key) -> StepMemory | None:
         return self._memory.pop(key, None) if self._memory else None
 
-    def unvisited(self) -> list[Key]:
-        return sorted(key for key in self._memory or () if "~" not in key.scope)  # a check's own asks are read with it
+    def unvisited(self, scope: str | None = None) -> list[Key]:
+        if not self._memory or self._forgot:
+            return []
+        # A check's own asks are read with it.
+        return sorted(key for key in self._memory if "~" not in key.scope and (scope is None or key.scope == scope))
 
     def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
         self._writer.put("ask", (self.no, key.scope, key.step, key.n, turn, digest, pack(input), encode_calls(calls)))
@@ -99,9 +105,14 @@ class EmbeddedRunLog:
             self._writer.put("accept", (accepted, hold))
 
     def durable(self) -> Awaitable[None]:
+        return self._writer.durable() if self._mine else self._claimed()
+
+    async def _claimed(self) -> None:
+        """The first commit tells whether the run is this process's: another may have started it at the same moment."""
+        await self._writer.durable()
         if self.no in self._writer.lost:
             raise RunBusy(f"run '{self.id}' was started by another process at the same moment; it goes on there.")
-        return self._writer.durable()
+        self._mine = True
 
     async def finish(
         self, status: str, *, result: str | None = None, error: str | None = None, wants: str | None = None
@@ -183,6 +194,7 @@ class EmbeddedJournal:
                 f"run '{run_id}' is being performed by another process. Wait for it, or end that process first."
             )
         log = EmbeddedRunLog(self._database, no, run_id, self._record)
+        log._mine = True
         log.remember(cost=record[0][-1], forget_failures=forget_failures)
         return log
 
@@ -247,6 +259,7 @@ def _recall(
         _, _, cost, accepted, output, body = row
         attempt, checked = decode_attempt(call, hold, cost, output, body)
         if attempt.failure and forget_failures:
+            memory.forgotten += 1
             continue
         memory.history += (attempt,)
         if not checked:

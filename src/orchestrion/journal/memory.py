@@ -31,12 +31,16 @@ class MemoryRunLog:
     error: str | None = None
     _left: set[Key] = field(default_factory=set)
     _forget_failures: bool = False
+    _forgot: bool = False
     _done: asyncio.Future[None] | None = None
 
     def recall(self, key: Key) -> StepMemory | None:
         if key not in self._left:
             return None
         self._left.discard(key)
+        return self._remembered(key)
+
+    def _remembered(self, key: Key) -> StepMemory:
         asks = self.asks[key]
         memory = StepMemory(asks[0][0], asks[0][1], turns=len(asks))
         for _, _, calls in asks:
@@ -46,6 +50,7 @@ class MemoryRunLog:
                     continue
                 attempt, checked = self.attempts[hold]
                 if attempt.failure and self._forget_failures:
+                    memory.forgotten += 1
                     continue
                 memory.history += (attempt,)
                 if not checked:
@@ -54,8 +59,10 @@ class MemoryRunLog:
                     memory.accepted, memory.constrained = hold, self.accepted[hold]
         return memory
 
-    def unvisited(self) -> list[Key]:
-        return sorted(key for key in self._left if "~" not in key.scope)
+    def unvisited(self, scope: str | None = None) -> list[Key]:
+        if not self._left or self._forgot:
+            return []
+        return sorted(key for key in self._left if "~" not in key.scope and (scope is None or key.scope == scope))
 
     def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
         self.asks.setdefault(key, []).append((digest, input, calls))
@@ -123,21 +130,24 @@ class MemoryJournal:
     async def resume(self, run_id: str, *, forget_failures: bool = False) -> MemoryRunLog:
         log = self._log(run_id)
         log._left, log._forget_failures = set(log.asks), forget_failures
+        memories = [log._remembered(key) for key in log.asks] if forget_failures else []
+        log._forgot = any(memory.forgotten and memory.accepted is None for memory in memories)
         log.status, log.wants, log.owned, log._done = "running", None, True, None
         return log
 
     async def reopen(self, run_id: str) -> None:
         log = self._log(run_id)
-        log.status, log.error, log.cancel = "running", None, False
+        if log.status in ("failed", "cancelled"):
+            log.status, log.error, log.cancel = "running", None, False
 
     async def signal(self, run_id: str, name: str, value: str) -> None:
         self._log(run_id).signals.setdefault(name, value)
 
     async def cancel(self, run_id: str) -> None:
         log = self._log(run_id)
-        log.cancel = True
-        if not log.owned and log.status in ("running", "waiting"):
-            log.status = "cancelled"
+        if log.status in ("running", "waiting"):
+            log.cancel = True
+            log.status = log.status if log.owned else "cancelled"
 
     def signalled(self) -> list[str]:
         """Ids of the waiting runs whose signal has come."""

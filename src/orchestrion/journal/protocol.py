@@ -31,7 +31,7 @@ class StepMemory:
 
     ``history`` lists the attempts in the order in which they were asked; ``lost`` the holds of calls that were in flight
     when a process died (booked in full, and asked again). ``value`` and the verdicts of the attempts are not stored: the
-    engine parses outputs again.
+    engine parses outputs again. ``forgotten`` counts failures left out because they are to be asked again.
     """
 
     digest: str
@@ -42,6 +42,7 @@ class StepMemory:
     constrained: bool = False
     turns: int = 0
     lost: tuple[int, ...] = ()
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,11 @@ class RunLog(Protocol):
         """What is remembered of a step's call."""
         ...
 
-    def unvisited(self) -> list[Key]:
-        """Remembered calls that ``recall`` was not asked for."""
+    def unvisited(self, scope: str | None = None) -> list[Key]:
+        """Remembered calls (of one branch) that ``recall`` was not asked for.
+
+        None where a step's failures were forgotten: asked again, it may end otherwise, and the code go another way.
+        """
         ...
 
     def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:

@@ -64,6 +64,8 @@ class Database:
             connection.close()
         os.close(self._lock)
         self._lock_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other processes are on this database
+            self._lock_file.parent.rmdir()
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -108,9 +110,12 @@ class Database:
         """
         token, sql = uuid.uuid4().hex, queries("process")
         folder = self.path.with_name(self.path.name + "-processes")
-        folder.mkdir(exist_ok=True)
         self._lock_file = folder / f"{token}.lock"
-        self._lock = os.open(self._lock_file, os.O_CREAT | os.O_RDWR, 0o600)
+        while True:
+            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # the last process to leave removed the folder just now
+                self._lock = os.open(self._lock_file, os.O_CREAT | os.O_RDWR, 0o600)
+                break
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with self._connection:
             row: Any = self._connection.execute(sql["start"], (token, os.getpid(), time.time())).fetchone()

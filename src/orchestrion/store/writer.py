@@ -22,6 +22,7 @@ import apsw
 from orchestrion.errors import StoreError
 
 Row = Sequence[Any]
+KEPT = "Everything that was committed before is kept; the same command goes on from there."
 
 
 class Writer:
@@ -116,6 +117,10 @@ class Writer:
                 lost = self._write(batch)
             except apsw.Error as cause:
                 error = store_error(cause, self._connection.filename)
+            except Exception as cause:  # a value that SQLite does not take: whoever waits must hear of it
+                error = StoreError(
+                    f"writing {self._connection.filename} failed: {type(cause).__name__}: {cause}. {KEPT}"
+                )
             try:
                 self._loop.call_soon_threadsafe(self._done, waiters, error, lost)
             except RuntimeError:
@@ -168,7 +173,7 @@ class Writer:
 
 def store_error(cause: apsw.Error, file: str) -> StoreError:
     """What an SQLite error means for a person, and the way out."""
-    kept = "Everything that was committed before is kept; the same command goes on from there."
+    kept = KEPT
     if isinstance(cause, apsw.FullError):
         return StoreError(f"the disk that holds {file} is full. Make room and start again. {kept}")
     if isinstance(cause, apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError):
