@@ -60,7 +60,9 @@ def test_every_household_ends_once_although_its_worker_process_was_killed(kept):
 def test_what_was_remembered_is_what_the_database_says(kept):
     _, report, database = kept
     [(lost, lost_cost)] = rows(database, "select count(*), sum(amount) from entry where kind = 'unknown'")
-    assert report["kill"]["in_flight"] == report["orchestrion"]["lost"] == report["orchestrion"]["asked_again"] == lost > 0
+    assert (
+        report["kill"]["in_flight"] == report["orchestrion"]["lost"] == report["orchestrion"]["asked_again"] == lost > 0
+    )
     assert round(report["orchestrion"]["lost_cost_usd"] * 1e9) == lost_cost
     assert report["orchestrion"]["paid_twice"] == 0
     open_holds = "select hold from entry group by hold having count(*) = 1"
@@ -97,7 +99,12 @@ def test_a_kept_folder_is_not_overwritten_and_shows_its_runs(kept):
     again = demo("--keep", str(database.parent))
     assert (again.returncode, "not empty" in again.stderr) == (2, True)
     shown = subprocess.run(
-        [sys.executable, "-m", "orchestrion", "runs", "show", report["show"]], check=False, cwd=database.parent, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "orchestrion", "runs", "show", report["show"]],
+        check=False,
+        cwd=database.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert shown.returncode == 0, shown.stderr
     assert "in flight when its process died" in shown.stdout
@@ -106,7 +113,13 @@ def test_a_kept_folder_is_not_overwritten_and_shows_its_runs(kept):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_cleanly(tmp_path, number):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, "-m", "orchestrion", "demo"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrion", "demo"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("orchestrion-demo-*/orchestrion.db")) and time.monotonic() < deadline:
         time.sleep(0.05)

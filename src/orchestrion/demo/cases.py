@@ -60,6 +60,13 @@ class Result(_Record):
         return cls(status=Status.NEEDS_PERSON, reasons=reasons)
 
 
+class Opinion(_Record):
+    """An auditor's answer."""
+
+    agree: bool
+    problem: str = ""
+
+
 class Answer(_Record):
     """The truth: the right return, or what the client must be asked (`reasons`)."""
 

@@ -20,10 +20,15 @@ You read the papers of one household and list what they say about tax year 2024.
 Answer with one JSON object of the given schema and nothing else."""
 
 AUDIT = """\
-You check a colleague's work. Below are a household's papers, the facts that the colleague took from them, and the
-2024 return computed from these facts. Read the papers yourself and compare every amount, person and date that matters.
-If facts are said to be missing, see whether they are. Answer with one JSON object and nothing else:
+You check a colleague's work. You are given a household's papers, the facts that the colleague took from them, and the
+2024 return computed from these facts (null: the client is to be asked instead). Read the papers yourself and compare
+every amount, person and date that matters. If facts are said to be missing, see whether they are. Answer with one JSON
+object and nothing else:
 {"agree": true or false, "problem": "one sentence that says what is wrong, or empty"}"""
+
+REREAD = """\
+You are given the papers with a colleague's objection to an earlier reading of them. The objection may be wrong: look it
+up in the papers, then list everything anew."""
 
 
 def extract_prompt(household: Household) -> str:

@@ -8,9 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
-from orchestrion.demo.cases import Case, is_right
+from orchestrion.demo.cases import Case, Opinion, is_right
 from orchestrion.demo.dice import Dice
 from orchestrion.demo.errors import KINDS
 from orchestrion.demo.facts import Facts
@@ -19,15 +17,6 @@ from orchestrion.demo.rates import AUDIT_RATES, ERROR_KINDS, ERROR_RATES
 from orchestrion.demo.tax import TaxReturn, compute
 
 SEED = 2024
-
-
-class Opinion(BaseModel):
-    """An auditor's answer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    agree: bool
-    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""How often the simulated models err. These numbers are assumptions of the demo, not measurements of any model."""
+"""How often the simulated models err, what they cost, and how long they take.
+
+These numbers are assumptions of the demo, not measurements of any model.
+"""
 
 from dataclasses import dataclass
 
@@ -62,4 +65,17 @@ ERROR_KINDS: dict[str, float] = {
     "gap_filled": 4.0,
     "gap_invented": 0.5,
     "broken_json": 0.7,
+}
+
+# Dollars per million tokens, (input, output). Assumed: what OpenAI lists for gpt-5.4-nano and gpt-5.4 (up to 272,000
+# tokens of input) in genai-prices' table of 2026. Nothing is charged: the demo's dollars are as simulated as its models.
+PRICES: dict[str, tuple[float, float]] = {
+    "cheap": (0.20, 1.25),
+    "frontier": (2.50, 15.00),
+}
+
+# Seconds an answer takes, from and to: short, so that nobody waits for a rehearsal.
+SECONDS: dict[str, tuple[float, float]] = {
+    "cheap": (0.20, 0.50),
+    "frontier": (0.50, 0.90),
 }

@@ -7,15 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrion.demo import checks
-from orchestrion.demo.cases import Case, Result, grade, is_right
+from orchestrion.demo.cases import Case, Opinion, Result, grade, is_right
 from orchestrion.demo.facts import Facts
 from orchestrion.demo.households import households
-from orchestrion.demo.models import Opinion, SimulatedAnswer, audit_answer, estimated_tokens, extract_answer
-from orchestrion.demo.rates import AUDIT_RATES, ERROR_KINDS, ERROR_RATES
+from orchestrion.demo.models import SimulatedAnswer, audit_answer, estimated_tokens, extract_answer
+from orchestrion.demo.rates import AUDIT_RATES, ERROR_KINDS, ERROR_RATES, PRICES
 from orchestrion.demo.tax import compute
 
 CASES = households()
-PRICES = {"cheap": (0.1, 0.4), "frontier": (2.5, 15.0)}  # dollars for a million tokens, as a settings file might say
 SEEDS = range(8)
 
 
