@@ -100,7 +100,7 @@ class Orchestrion:
         """
         flow = as_workflow(workflow)
         if id is None:
-            id = f"{flow.name}/{digest(to_json(input))[:16]}"
+            id = f"{flow.name}/{digest(flow.write_input(flow.read_input(input)))[:16]}"
         chosen = {
             step: self.policy(saved) if isinstance(saved, str) else saved for step, saved in (policies or {}).items()
         }

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from orchestrion.checks.protocol import Check
 from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task
 from orchestrion.engine.ask import ask, rejudge
-from orchestrion.errors import JournalMismatch, StepFailed
+from orchestrion.errors import JournalMismatch, RunError, StepFailed
 from orchestrion.journal.protocol import Key, StepMemory
 from orchestrion.policy.protocol import Policy
 
@@ -93,7 +93,13 @@ def mismatch(run_id: str, left: list[Key]) -> JournalMismatch:
 
 
 async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
-    """What the journal remembers, read again. Raises JournalMismatch where the step was asked something else."""
+    """What the journal remembers, read again. Raises JournalMismatch where the step was asked something else, RunError
+    where the texts are gone (an answer's digest must never pass for the answer)."""
+    if memory.input is None and any(attempt.failure is None for attempt in memory.history):
+        raise RunError(
+            f"run '{site.execution.id}' cannot go on: the answers of step {site.key} were not kept (record and keep_days in "
+            "the settings). Start a new run under another id."
+        )
     if memory.digest != site.digest:
         raise JournalMismatch(
             f"run '{site.execution.id}' cannot go on: its step {site.key} was given another input than now.\n"

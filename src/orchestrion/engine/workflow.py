@@ -6,17 +6,17 @@ import asyncio
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrion.domain import Money, digest, dollars
 from orchestrion.engine.execution import Execution, House, SavedPolicy
-from orchestrion.engine.scope import Interrupted, Scope, Waits
 from orchestrion.engine.perform import mismatch
+from orchestrion.engine.scope import Interrupted, Scope, Waits
 from orchestrion.engine.step import Step
 from orchestrion.errors import (
     JournalMismatch,
@@ -105,8 +105,7 @@ def one_step(step: Step[T]) -> Workflow[T]:
     return Workflow(perform, name=step.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One durable execution of a workflow. ``status``: running (interrupted), waiting, done, failed or cancelled.
 
     ``cost`` is the sum of its entries in nano-dollars, those of earlier processes included.
@@ -116,10 +115,10 @@ class Run:
     task_id: str
     status: str
     cost: Money
-    workflow: Workflow[Any] = field(repr=False)
+    workflow: Workflow[Any]
     error: RunError | None = None
     wants: str | None = None
-    text: str | None = field(default=None, repr=False)
+    text: str | None = None
 
     @property
     def result(self) -> Any:
@@ -137,27 +136,31 @@ class Run:
             raise RunError(f"the result of run '{self.id}' was not kept (record and keep_days in the settings).")
         return self.workflow.output.validate_json(self.text)
 
+    def __repr__(self) -> str:
+        return f"Run(id={self.id!r}, status={self.status!r}, cost={self.cost}, error={self.error!r})"
+
     def __str__(self) -> str:
         return f"run '{self.id}': {self.status}, {dollars(self.cost)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is started with. ``policies`` replaces those of steps, by the step's name."""
 
     id: str
     task_id: str
     input: Any
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = {}
     reference: Any = None
     account: str = "default"
     batch: str | None = None
-    policies: Mapping[str, SavedPolicy] = field(default_factory=dict)
+    policies: Mapping[str, SavedPolicy] = {}
 
     @property
     def policy(self) -> str | None:
         """How the journal names the replaced policies."""
-        return ",".join(f"{step}={saved.name}" for step, saved in sorted(self.policies.items())) or None
+        if not self.policies:
+            return None
+        return ",".join(f"{step}={saved.name}" for step, saved in sorted(self.policies.items()))
 
 
 class Runner:

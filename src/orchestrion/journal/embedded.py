@@ -48,7 +48,20 @@ def statements() -> dict[str, str]:
 class EmbeddedRunLog:
     """The journal of one run. Two lists of remembered rows are read when a run is resumed, none when it starts."""
 
-    __slots__ = ("_batch", "_database", "_forgot", "_fresh", "_memory", "_mine", "_record", "_writer", "cost", "id", "no", "signals")
+    __slots__ = (
+        "_batch",
+        "_database",
+        "_forgot",
+        "_fresh",
+        "_memory",
+        "_mine",
+        "_record",
+        "_writer",
+        "cost",
+        "id",
+        "no",
+        "signals",
+    )
 
     def __init__(self, database: Database, no: int, run_id: str, record: str) -> None:
         self._database = database
@@ -157,7 +170,9 @@ class EmbeddedJournal:
         self._keep_days = keep_days
 
     def find(self, run_id: str) -> RunRecord | None:
-        if not self._database.read(self._sql["exists"], (run_id,)):  # most runs are new, and this takes a fifth of the time
+        if not self._database.read(
+            self._sql["exists"], (run_id,)
+        ):  # most runs are new, and this takes a fifth of the time
             return None
         return _run_record(self._database.read(self._sql["find"], (run_id,))[0])
 

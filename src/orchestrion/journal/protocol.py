@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from orchestrion.domain import Attempt, Call, Money
 
 
@@ -45,8 +47,7 @@ class StepMemory:
     forgotten: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
+class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a run starts from."""
 
     id: str
@@ -61,8 +62,7 @@ class NewRun:
     policy: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One run as the journal has it. ``cost`` is the sum of its entries, in nano-dollars."""
 
     id: str

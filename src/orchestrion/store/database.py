@@ -46,8 +46,10 @@ class Database:
 
     def read(self, statement: str, row: Row | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query, as of the last commit. Raises StoreError."""
-        with self._explained():
+        try:
             return self.reader.execute(statement, row).fetchall()
+        except apsw.Error as cause:
+            raise store_error(cause, str(self.path)) from cause
 
     def take(self, statement: str, row: Row) -> bool:
         """Run one update at once, on a connection of its own kind; whether it changed a row. Raises StoreError."""

@@ -12,9 +12,11 @@ which they were put: list inserts before the updates that rely on them.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -171,12 +173,22 @@ class Writer:
             self._schedule()
 
 
+def _read_only(cause: apsw.Error, file: str) -> bool:
+    """Whether a file that cannot be opened is there, in a folder that cannot be written."""
+    path = Path(file)
+    return (
+        isinstance(cause, apsw.CantOpenError)
+        and path.exists()
+        and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    )
+
+
 def store_error(cause: apsw.Error, file: str) -> StoreError:
     """What an SQLite error means for a person, and the way out."""
     kept = KEPT
     if isinstance(cause, apsw.FullError):
         return StoreError(f"the disk that holds {file} is full. Make room and start again. {kept}")
-    if isinstance(cause, apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError):
+    if isinstance(cause, apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError) or _read_only(cause, file):
         return StoreError(
             f"{file} cannot be written: the file or its folder is read-only. Change its permissions, or name another database in the settings. {kept}"
         )
