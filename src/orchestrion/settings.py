@@ -108,6 +108,11 @@ class Settings(_Section):
         return value
 
     @property
+    def simulated(self) -> bool:
+        """Whether no dollar of these settings is real: every model is simulated."""
+        return bool(self.models) and all(model.model == "simulated" for model in self.models.values())
+
+    @property
     def folder(self) -> Path:
         """Where relative paths in the settings start."""
         return self.file.parent if self.file else Path.cwd()

@@ -120,6 +120,7 @@ def _scratch() -> Iterator[Path]:
 
 def _kept(folder: Path) -> Path:
     """A new folder, or an empty one, with settings by which `orchestrion runs` finds the database. Raises UsageError."""
+    from orchestrion.demo.rates import PRICES
     from orchestrion.demo.run import DATABASE
     from orchestrion.errors import UsageError
 
@@ -129,7 +130,14 @@ def _kept(folder: Path) -> Path:
             raise UsageError(
                 f"--keep {folder}: this folder is not empty, and the demo overwrites nothing. Name a new one."
             )
-        text = f"# The database of `orchestrion demo`. Its models were simulated, and so are its dollars.\ndatabase: sqlite:///{DATABASE}\n"
+        lines = [
+            "# The database of `orchestrion demo`. Its models were simulated, and so are its dollars.",
+            f"database: sqlite:///{DATABASE}",
+            "models:",
+        ]
+        for name, (read, written) in PRICES.items():
+            lines.append(f"  {name}: {{model: simulated, price: {{input: {read}, output: {written}}}}}")
+        text = "\n".join(lines) + "\n"
         (folder / "orchestrion.yaml").write_text(text)
     except OSError as error:
         raise UsageError(f"--keep {folder}: {error.strerror or error}. Name another folder.") from None

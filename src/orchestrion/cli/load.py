@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import click
 import msgspec
 
 from orchestrion.app import Orchestrion, as_workflow
+from orchestrion.domain import Money, dollars
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Workflow
 from orchestrion.errors import RecordsError, StoreError, TasksError, WorkflowError
 from orchestrion.evidence.records import opened
-from orchestrion.settings import nearest, read_settings
+from orchestrion.settings import Settings, nearest, read_settings
 
 config_option = click.option(
     "--config",
@@ -25,6 +26,12 @@ config_option = click.option(
     help="Settings file (default: $ORCHESTRION_CONFIG, else orchestrion.yaml here).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else there.")
+
+
+def money(settings: Settings) -> Callable[[Money], str]:
+    """How dollars are shown: those of simulated models say so."""
+    mark = " (simulated)" if settings.simulated else ""
+    return lambda amount: dollars(amount) + mark
 
 
 def open_existing(config: str | None) -> Orchestrion:

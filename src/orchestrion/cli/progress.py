@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -18,13 +19,14 @@ LINE_EVERY_S = 5.0
 class Progress:
     """Counts runs as they end; shows done, failed, waiting, dollars so far and to go, and time to go."""
 
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
+    def __init__(self, total: int, *, quiet: bool = False, shown: Callable[[Money], str] = dollars) -> None:
         self.total = total
         self.statuses: Counter[str] = Counter()
         self.cost: Money = 0
         self._fresh = 0
         self._fresh_cost: Money = 0
         self._quiet = quiet
+        self._shown = shown
         self._started = self._said = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -80,11 +82,11 @@ class Progress:
             for status in ("failed", "waiting", "cancelled")
             if self.statuses[status]
         ]
-        parts.append(dollars(self.cost))
+        parts.append(self._shown(self.cost))
         left = self.total - sum(self.statuses.values())
         if left and self._fresh:
             seconds = (time.monotonic() - self._started) / self._fresh * left
-            parts.append(f"about {dollars(self._fresh_cost * left // self._fresh)} and {_duration(seconds)} to go")
+            parts.append(f"about {self._shown(self._fresh_cost * left // self._fresh)} and {_duration(seconds)} to go")
         return " · ".join(parts)
 
 

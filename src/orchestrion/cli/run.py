@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import click
 from pydantic_core import from_json, to_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import NamedTask, config_option, json_option, load_workflow, read_tasks
+from orchestrion.cli.load import NamedTask, config_option, json_option, load_workflow, money, read_tasks
 from orchestrion.cli.progress import Progress
-from orchestrion.domain import dollars, usd
+from orchestrion.domain import Money, usd
 from orchestrion.engine.bound import bounds, check_workers, steps_of
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
@@ -143,13 +143,13 @@ async def _run(
         if not quiet and known:
             click.echo(f"batch '{batch}' goes on: {len(ended)} of {len(tasks)} runs had ended.", err=True)
         runs: dict[str, Run] = {}
-        with Progress(len(tasks), quiet=quiet) as progress:
+        with Progress(len(tasks), quiet=quiet, shown=money(o.settings)) as progress:
             _stop_on_signals(o, progress)
             async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
                 progress.add(run.status, run.cost, fresh=run.id not in ended)
         _write_results(out, [runs[start.id] for start in starts if start.id in runs])
-        return _summary(batch, runs, len(tasks), bad, out, again=retry_failed, as_json=as_json)
+        return _summary(batch, runs, len(tasks), bad, out, again=retry_failed, as_json=as_json, shown=money(o.settings))
 
 
 def _policies(o: Orchestrion, chosen: Sequence[str], steps: list[Step[Any]]) -> dict[str, SavedPolicy]:
@@ -209,30 +209,24 @@ def _dry_run(
             total += bound.bound
             worst[bound.step] = worst.get(bound.step, 0) + bound.bound
             calls[bound.step] = dict(bound.calls)
-    simulated = _simulated(o, {name for asked in calls.values() for name in asked})
+    shown = money(o.settings)
     if as_json:
         per_step = [{"step": step, "calls": calls[step], "bound_usd": usd(worst[step])} for step in worst]
         click.echo(
             to_json(
-                {"tasks": len(tasks), "bound_usd": usd(total), "steps": per_step, "simulated": bool(simulated)}
+                {"tasks": len(tasks), "bound_usd": usd(total), "steps": per_step, "simulated": o.settings.simulated}
             ).decode()
         )
         return
     for step, amount in worst.items():
         asked = ", ".join(f"{name} ≤ {n}×" for name, n in calls[step].items())
-        click.echo(f"  {step:<20} {asked:<40} at most {dollars(amount)}{simulated}")
+        click.echo(f"  {step:<20} {asked:<40} at most {shown(amount)}")
     click.echo(
-        f"{len(tasks)} tasks cost at most {dollars(total)}{simulated}, if each step is called once a task and is given the task and earlier answers."
+        f"{len(tasks)} tasks cost at most {shown(total)}, if each step is called once a task and is given the task and earlier answers."
     )
     click.echo(
         "A step in a loop costs as often. Usual bills are far below: every call is counted with its longest answer. Nothing was spent."
     )
-
-
-def _simulated(o: Orchestrion, names: set[str]) -> str:
-    """A mark for dollars that are not real."""
-    models = [o.settings.models[name].model for name in names if name in o.settings.models]
-    return " (simulated)" if models and all(model == "simulated" for model in models) else ""
 
 
 def _write_results(out: Path, runs: list[Run]) -> None:
@@ -267,7 +261,15 @@ def _write_results(out: Path, runs: list[Run]) -> None:
 
 
 def _summary(
-    batch: str, runs: dict[str, Run], total: int, bad: list[TasksError], out: Path, *, again: bool, as_json: bool
+    batch: str,
+    runs: dict[str, Run],
+    total: int,
+    bad: list[TasksError],
+    out: Path,
+    *,
+    again: bool,
+    as_json: bool,
+    shown: Callable[[Money], str],
 ) -> int:
     statuses = {
         status: sum(run.status == status for run in runs.values())
@@ -290,7 +292,7 @@ def _summary(
     else:
         parts = [f"{n} {name}" for name, n in statuses.items() if n or name == "done"]
         parts += [f"{left} left"] if left else []
-        click.echo(f"{', '.join(parts)} of {total} tasks; {dollars(cost)}; results in {out}", err=str(out) == "-")
+        click.echo(f"{', '.join(parts)} of {total} tasks; {shown(cost)}; results in {out}", err=str(out) == "-")
     for one in bad:
         click.echo(f"skipped: {one}", err=True)
     failed = [run for run in runs.values() if run.status == "failed"]

@@ -10,9 +10,9 @@ import click
 from pydantic_core import from_json, to_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option, json_option, load_workflow, open_existing
+from orchestrion.cli.load import config_option, json_option, load_workflow, money, open_existing
 from orchestrion.cli.tree import tree_json, tree_lines
-from orchestrion.domain import dollars, usd
+from orchestrion.domain import usd
 from orchestrion.engine.workflow import Start
 from orchestrion.errors import UsageError
 from orchestrion.evidence.recorded import calls_of
@@ -37,6 +37,7 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
     async def show() -> None:
         async with open_existing(config) as o:
             rows = o.database.read(queries("journal")["list_runs"], {"status": status, "batch": batch, "limit": limit})
+            shown = money(o.settings)
             counts = dict(o.database.read(queries("journal")["count_runs"], {"batch": batch}))
         names = (
             "id",
@@ -72,7 +73,7 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
             lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
             wants = f"  waits for '{run['wants']}'" if run["wants"] else ""
             click.echo(
-                f"{_coloured(run['status'])}  {dollars(run['cost']):>10}  {_ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+                f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {_ago(run['updated']):>8}  {run['id']}{wants}{lost}"
             )
         if sum(counts.values()) > len(runs):
             click.echo(
@@ -94,10 +95,11 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
         async with open_existing(config) as o:
             record = _record(o, run_id)
             asked = calls_of(o.database, o.journal.number(run_id))
+            shown = money(o.settings)
         if as_json:
             click.echo(to_json(tree_json(record, asked)).decode())
         else:
-            for line in tree_lines(record, asked, full=full):
+            for line in tree_lines(record, asked, full=full, shown=shown):
                 click.echo(line)
 
     asyncio.run(show())

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 
 import click
 from pydantic_core import from_json
 
-from orchestrion.domain import dollars, usd
+from orchestrion.domain import Money, dollars, usd
 from orchestrion.evidence.recorded import Asked
 from orchestrion.journal.protocol import RunRecord
 
 WIDTH = 100
 
 
-def tree_lines(record: RunRecord, asked: list[Asked], *, full: bool) -> Iterator[str]:
+def tree_lines(
+    record: RunRecord, asked: list[Asked], *, full: bool, shown: Callable[[Money], str] = dollars
+) -> Iterator[str]:
     """The run, its steps, and the attempts of each."""
     status = "interrupted" if record.status == "running" and not record.owned else record.status
     wants = f", waits for '{record.wants}'" if record.wants else ""
-    yield f"{click.style(record.id, bold=True)}  {status}{wants}  {dollars(record.cost)}  {record.workflow}"
+    yield f"{click.style(record.id, bold=True)}  {status}{wants}  {shown(record.cost)}  {record.workflow}"
     if record.input is not None:
         yield f"input: {_cut(record.input, full)}"
     for (scope, step, n), calls in _steps(asked):
         took = sum(one.attempt.latency_s for one in calls if one.attempt)
         cost = sum(one.posted[1] for one in calls if one.posted)
         number = f" #{n}" if n else ""
-        yield f"├─ {click.style(scope + step + number, bold=True)}  {dollars(cost)}  {took:.2f} s"
+        yield f"├─ {click.style(scope + step + number, bold=True)}  {shown(cost)}  {took:.2f} s"
         for one in calls:
-            for i, line in enumerate(_call_lines(one, full=full)):
+            for i, line in enumerate(_call_lines(one, full=full, shown=shown)):
                 yield f"│  {'├─' if i == 0 else '│    '} {line}"
     if record.error:
         yield click.style(f"└─ {record.error}", fg="red")
@@ -39,7 +41,7 @@ def tree_lines(record: RunRecord, asked: list[Asked], *, full: bool) -> Iterator
         yield f"└─ {status}"
 
 
-def _call_lines(one: Asked, *, full: bool) -> Iterator[str]:
+def _call_lines(one: Asked, *, full: bool, shown: Callable[[Money], str]) -> Iterator[str]:
     who = (
         one.call.worker
         + (f" (sample {one.call.sample})" if one.call.sample else "")
@@ -47,7 +49,7 @@ def _call_lines(one: Asked, *, full: bool) -> Iterator[str]:
     )
     attempt = one.attempt
     if attempt is None:
-        booked = f"booked in full, {dollars(one.posted[1])}, and asked again" if one.posted else "still held"
+        booked = f"booked in full, {shown(one.posted[1])}, and asked again" if one.posted else "still held"
         yield click.style(f"{who}  in flight when its process died: {booked}", fg="yellow")
         return
     tokens = (
@@ -55,7 +57,7 @@ def _call_lines(one: Asked, *, full: bool) -> Iterator[str]:
         if attempt.usage.input_tokens or attempt.usage.output_tokens
         else ""
     )
-    facts = "  ".join(part for part in (dollars(attempt.cost), tokens, f"{attempt.latency_s:.2f} s") if part)
+    facts = "  ".join(part for part in (shown(attempt.cost), tokens, f"{attempt.latency_s:.2f} s") if part)
     mark = (
         click.style("  ✓ accepted", fg="green") + (" (money was short)" if one.accepted == 2 else "")
         if one.accepted
