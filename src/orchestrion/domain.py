@@ -213,7 +213,7 @@ class Attempt(msgspec.Struct, frozen=True, eq=False):
     @property
     def usable(self) -> bool:
         """A reply that at least has the form of an answer."""
-        return self.failure is None and all(v.passed for v in self.verdicts if v.check == SCHEMA)
+        return self.failure is None and all(v.passed for v in self.verdicts if v.check in (SCHEMA, COMPLETE))
 
     @property
     def confidence(self) -> float:
@@ -223,6 +223,9 @@ class Attempt(msgspec.Struct, frozen=True, eq=False):
 
 SCHEMA = "schema"
 """The name of the check that an output has the step's type. It is always asked first."""
+
+COMPLETE = "complete"
+"""The name of the check that an answer was not cut at its output limit."""
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -5,7 +5,8 @@ Spans are made only where the program has set a tracer provider up; without one 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 SPAN_RUN: Final = "invoke_workflow"
@@ -45,5 +46,17 @@ class Tracing:
         """A span around a worker's call."""
         return self._span(f"{SPAN_CALL} {model}", {OPERATION: SPAN_CALL, REQUEST_MODEL: model})
 
-    def _span(self, name: str, attributes: dict[str, str]) -> AbstractContextManager[Any]:
-        return self._tracer.start_as_current_span(name, attributes=attributes)
+    @contextmanager
+    def _span(self, name: str, attributes: dict[str, str]) -> Iterator[Any]:
+        """A span that an error ends with its kind alone: messages quote inputs, answers and what servers said."""
+        from opentelemetry.trace import StatusCode
+
+        with self._tracer.start_as_current_span(
+            name, attributes=attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield span
+            except Exception as error:
+                span.set_attribute(ERROR_TYPE, getattr(error, "kind", type(error).__name__))
+                span.set_status(StatusCode.ERROR)
+                raise

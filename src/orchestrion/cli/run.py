@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from orchestrion.app import Orchestrion
 from orchestrion.cli.load import NamedTask, config_option, json_option, load_workflow, money, read_tasks
 from orchestrion.cli.progress import Progress
-from orchestrion.domain import Money, usd
+from orchestrion.cli.results import Summary, write_results
+from orchestrion.domain import usd
 from orchestrion.engine.bound import bounds, check_workers, steps_of
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
@@ -135,21 +135,25 @@ async def _run(
             )
             for t in tasks
         ]
-        ended = {
+        before = {
             run_id
             for run_id, (status, _) in known.items()
             if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
         }
         if not quiet and known:
-            click.echo(f"batch '{batch}' goes on: {len(ended)} of {len(tasks)} runs had ended.", err=True)
+            click.echo(f"batch '{batch}' goes on: {len(before)} of {len(tasks)} runs had ended.", err=True)
         runs: dict[str, Run] = {}
         with Progress(len(tasks), quiet=quiet, shown=money(o.settings)) as progress:
             _stop_on_signals(o, progress)
             async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
-                progress.add(run.status, run.cost, fresh=run.id not in ended)
-        _write_results(out, [runs[start.id] for start in starts if start.id in runs])
-        return _summary(batch, runs, len(tasks), bad, out, again=retry_failed, as_json=as_json, shown=money(o.settings))
+                progress.add(run.status, run.cost, fresh=run.id not in before)
+        ended = [runs[start.id] for start in starts if start.id in runs]
+        write_results(out, ended)
+        calls, amount = o.journal.unknown(batch)
+        summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
+        summary.say(money(o.settings), again=retry_failed, as_json=as_json)
+        return summary.status
 
 
 def _policies(o: Orchestrion, chosen: Sequence[str], steps: list[Step[Any]]) -> dict[str, SavedPolicy]:
@@ -227,83 +231,3 @@ def _dry_run(
     click.echo(
         "A step in a loop costs as often. Usual bills are far below: every call is counted with its longest answer. Nothing was spent."
     )
-
-
-def _write_results(out: Path, runs: list[Run]) -> None:
-    """A line for each run, in the order of the tasks; the file is replaced as a whole."""
-    lines = b"".join(
-        to_json(
-            {
-                "task_id": run.task_id,
-                "run_id": run.id,
-                "status": "interrupted" if run.status == "running" else run.status,
-                "result": from_json(run.text) if run.text is not None else None,
-                "error": str(run.error) if run.error else None,
-                "cost_usd": usd(run.cost),
-            }
-        )
-        + b"\n"
-        for run in runs
-    )
-    if str(out) == "-":
-        sys.stdout.buffer.write(lines)
-        return
-    scratch = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        scratch.write_bytes(lines)
-        scratch.replace(out)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise UsageError(
-            f"the results cannot be written to {out}: {error.strerror or error}. They are kept in the database: "
-            "the same command writes them again, without asking anybody anything (--out names another place)."
-        ) from None
-
-
-def _summary(
-    batch: str,
-    runs: dict[str, Run],
-    total: int,
-    bad: list[TasksError],
-    out: Path,
-    *,
-    again: bool,
-    as_json: bool,
-    shown: Callable[[Money], str],
-) -> int:
-    statuses = {
-        status: sum(run.status == status for run in runs.values())
-        for status in ("done", "failed", "waiting", "cancelled")
-    }
-    left = total - sum(statuses.values())
-    cost = sum(run.cost for run in runs.values())
-    status = 1 if statuses["failed"] or statuses["cancelled"] or left else 0
-    if as_json:
-        said = {
-            "batch": batch,
-            "tasks": total,
-            **statuses,
-            "left": left,
-            "skipped": [str(one) for one in bad],
-            "cost_usd": usd(cost),
-            "results": str(out),
-        }
-        click.echo(to_json(said).decode())
-    else:
-        parts = [f"{n} {name}" for name, n in statuses.items() if n or name == "done"]
-        parts += [f"{left} left"] if left else []
-        click.echo(f"{', '.join(parts)} of {total} tasks; {shown(cost)}; results in {out}", err=str(out) == "-")
-    for one in bad:
-        click.echo(f"skipped: {one}", err=True)
-    failed = [run for run in runs.values() if run.status == "failed"]
-    for run in failed[:3]:
-        click.echo(f"failed: {run.id}: {str(run.error)[:300]}", err=True)
-    if failed:
-        more = f"{len(failed) - 3} more failed. " if len(failed) > 3 else ""
-        click.echo(
-            f"{more}`orchestrion runs show ID` shows what was asked{'' if again else '; --retry-failed goes on with failed runs'}.",
-            err=True,
-        )
-    if left:
-        click.echo("The same command goes on where this one stopped.", err=True)
-    return status

@@ -60,7 +60,7 @@ async def _attempt(
         attempt = Attempt(call, failure=answered.failure, cost=answered.cost, latency_s=answered.latency_s, hold=hold)
         log.attempt(attempt, checked=True)
         return attempt
-    value, answer, problems = site.step.read(reply.output, reply.answer)
+    value, answer, problems = site.step.read(reply.output, reply.answer, reply.finish_reason)
     attempt = Attempt(
         call,
         reply.output,

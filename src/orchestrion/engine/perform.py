@@ -111,7 +111,7 @@ async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
     for remembered in memory.history:
         attempt = remembered
         if not attempt.failure:
-            value, answer, problems = site.step.read(attempt.output or "", attempt.answer)
+            value, answer, problems = site.step.read(attempt.output or "", attempt.answer, attempt.finish_reason)
             attempt = replace(attempt, value=value, answer=answer, verdicts=attempt.verdicts or problems)
             if attempt.hold in memory.unchecked:
                 attempt = await rejudge(site, history, replace(attempt, verdicts=problems))

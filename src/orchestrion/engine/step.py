@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import Check, as_check
-from orchestrion.domain import SCHEMA, Call, Message, Request, Task, Verdict
+from orchestrion.domain import COMPLETE, SCHEMA, Call, Message, Request, Task, Verdict
 from orchestrion.engine.scope import here
 from orchestrion.policy.combinators import PolicyLike, as_policy
 from orchestrion.policy.protocol import Policy
@@ -129,9 +129,13 @@ class Step(Generic[T]):
             ]
             return None, "; ".join(said)
 
-    def read(self, output: str, answer: str | None) -> tuple[Any, str | None, tuple[Verdict, ...]]:
-        """Value, canonical answer (the one given, or its own) and schema verdict of an output's text."""
+    def read(
+        self, output: str, answer: str | None, finish_reason: str | None
+    ) -> tuple[Any, str | None, tuple[Verdict, ...]]:
+        """Value, canonical answer (the one given, or its own) and, for a wrong form, the verdict on an output's text."""
         value, problem = self.parse(output)
+        if finish_reason == "length":
+            return value, answer, (Verdict(COMPLETE, False, 0.0, "the answer was cut at its output limit"),)
         if problem:
             return None, answer, (Verdict(SCHEMA, False, 0.0, problem),)
         return value, self.answer(value) if answer is None else answer, ()

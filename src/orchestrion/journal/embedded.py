@@ -236,6 +236,11 @@ class EmbeddedJournal:
         rows = self._database.read(self._sql["ids_of_batch"], (batch,))
         return {run_id: (status, owner is not None) for run_id, status, owner in rows}
 
+    def unknown(self, batch: str) -> tuple[int, int]:
+        """How many calls of a batch nobody knows the cost of (booked in full), and their nano-dollars."""
+        [(calls, amount)] = self._database.read(self._sql["unknown_of_batch"], (batch,))
+        return calls, amount
+
     async def prune(self) -> int:
         """Forget inputs, results and texts of runs that ended more than ``keep_days`` ago; entries stay. How many runs."""
         if self._keep_days is None:

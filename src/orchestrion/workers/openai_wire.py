@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Money, Price, Reply, Request, Usage
 from orchestrion.errors import WorkerFailed
-from orchestrion.workers.protocol import OnDelta, call_bound
+from orchestrion.workers.protocol import OnDelta, call_bound, text_of
 
 OPENAI = "https://api.openai.com/v1"
 TRIES = 6
@@ -87,7 +87,14 @@ class OpenAIWire:
         async with self._slots:
             attempt = 1
             while True:
-                got = await self._try(body, headers, on_delta)
+                try:
+                    got = await self._try(body, headers, on_delta)
+                except WorkerFailed as failed:
+                    if key and key in failed.message:  # servers quote it; errors are shown, journaled and exported
+                        raise WorkerFailed(
+                            failed.kind, failed.message.replace(key, "(key)"), billed=failed.billed
+                        ) from None
+                    raise
                 if isinstance(got, Reply):
                     return got
                 if attempt == TRIES:
@@ -159,12 +166,19 @@ class OpenAIWire:
         try:
             data = from_json(raw)
             choice = data["choices"][0]
-            text = choice["message"].get("content") or ""
+            text = _text(choice["message"].get("content"))
             usage = usage_from(data["usage"])
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             message = f"{self.name}: the answer is not a chat completion with usage ({type(error).__name__}: {str(error)[:100]})"
             raise WorkerFailed("garbage", message, billed="unknown") from None
         return Reply(text, usage=usage, finish_reason=choice.get("finish_reason"), raw=data)
+
+
+def _text(content: Any) -> str:
+    """The text of an answer: a string, or a list of parts as some providers send. Raises ValueError for anything else."""
+    if content is None or isinstance(content, str | list):
+        return text_of(content)
+    raise ValueError(f"its content is no text but {type(content).__name__}")
 
 
 class _Pause:
@@ -182,6 +196,8 @@ def usage_from(data: Mapping[str, Any]) -> Usage:
     """OpenAI's usage object. ``prompt_tokens`` includes cached ones, ``completion_tokens`` reasoning."""
     details_in = data.get("prompt_tokens_details") or {}
     details_out = data.get("completion_tokens_details") or {}
+    if data["prompt_tokens"] < 0 or data["completion_tokens"] < 0:
+        raise ValueError("its usage is negative")
     return Usage(
         input_tokens=int(data["prompt_tokens"]),
         output_tokens=int(data["completion_tokens"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchestrion import telemetry
 from orchestrion.domain import FREE, NANOS_PER_DOLLAR, Money, Price, Reply, Request
-from orchestrion.errors import WorkerFailed
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.protocol import OnDelta, Worker
 
@@ -29,11 +28,7 @@ class TracedWorker:
 
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         with self._tracing.call(self.name) as span:
-            try:
-                reply = await self._worker.reply(request, on_delta)
-            except WorkerFailed as failed:
-                span.set_attribute(telemetry.ERROR_TYPE, failed.kind)
-                raise
+            reply = await self._worker.reply(request, on_delta)
             cost = reply.cost if reply.cost is not None else (self.price or FREE).cost(reply.usage)
             span.set_attribute(telemetry.INPUT_TOKENS, reply.usage.input_tokens)
             span.set_attribute(telemetry.OUTPUT_TOKENS, reply.usage.output_tokens)

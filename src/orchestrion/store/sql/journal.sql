@@ -97,5 +97,10 @@ order by no desc limit :limit;
 -- name: count_runs
 select status, count(*) from run where :batch is null or batch = :batch group by status;
 
+-- name: unknown_of_batch
+select count(*), coalesce(sum(p.amount), 0)
+from run r join ask a on a.run = r.no, json_each(a.calls) c join post p on p.hold = c.value ->> 0
+where r.batch = ? and p.kind = 'unknown';
+
 -- name: runs_for_outcomes
 select no, id, workflow, task, tags, reference, policy from run where :batch is null or batch = :batch order by no;

@@ -1,0 +1,127 @@
+"""How a batch ended: the results file, and what is said at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from pydantic_core import from_json, to_json
+
+from orchestrion.domain import Money, usd
+from orchestrion.engine.workflow import Run
+from orchestrion.errors import UsageError
+
+NAMED = 3
+"""So many failures are named at the end; the results file has them all."""
+
+
+def write_results(out: Path, runs: list[Run]) -> None:
+    """A line for each run, in the order of the tasks; the file is replaced as a whole. Raises UsageError."""
+    lines = b"".join(to_json(_row(run)) + b"\n" for run in runs)
+    if str(out) == "-":
+        sys.stdout.buffer.write(lines)
+        return
+    scratch = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(lines)
+        scratch.replace(out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise UsageError(
+            f"the results cannot be written to {out}: {error.strerror or error}. They are kept in the database: "
+            "the same command writes them again, without asking anybody anything (--out names another place)."
+        ) from None
+
+
+def _row(run: Run) -> dict[str, object]:
+    return {
+        "task_id": run.task_id,
+        "run_id": run.id,
+        "status": "interrupted" if run.status == "running" else run.status,
+        "result": from_json(run.text) if run.text is not None else None,
+        "error": str(run.error) if run.error else None,
+        "cost_usd": usd(run.cost),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A batch at its end. ``unknown_calls`` were in flight when a process died, or ended in a way that may have been
+    charged: booked in full, ``unknown`` nano-dollars."""
+
+    batch: str
+    runs: list[Run]
+    tasks: int
+    bad: list[str]
+    out: Path
+    unknown_calls: int
+    unknown: Money
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many runs ended in each way."""
+        return {
+            status: sum(run.status == status for run in self.runs)
+            for status in ("done", "failed", "waiting", "cancelled")
+        }
+
+    @property
+    def left(self) -> int:
+        """Tasks that were not begun, or interrupted, or are another process's."""
+        return self.tasks - sum(self.statuses.values())
+
+    @property
+    def cost(self) -> Money:
+        """Of the tasks' runs, from their first call on."""
+        return sum(run.cost for run in self.runs)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 where nothing failed and nothing is left."""
+        return 1 if self.statuses["failed"] or self.statuses["cancelled"] or self.left else 0
+
+    def say(self, shown: Callable[[Money], str], *, again: bool, as_json: bool) -> None:
+        """The result on stdout; what went wrong, and the way out, on stderr."""
+        if as_json:
+            click.echo(to_json(self._json()).decode())
+        else:
+            parts = [f"{n} {name}" for name, n in self.statuses.items() if n or name == "done"]
+            parts += [f"{self.left} left"] if self.left else []
+            said = f"{', '.join(parts)} of {self.tasks} tasks; {shown(self.cost)}; results in {self.out}"
+            click.echo(said, err=str(self.out) == "-")
+        for line in self._troubles(shown, again=again):
+            click.echo(line, err=True)
+
+    def _json(self) -> dict[str, object]:
+        return {
+            "batch": self.batch,
+            "tasks": self.tasks,
+            **self.statuses,
+            "left": self.left,
+            "skipped": self.bad,
+            "cost_usd": usd(self.cost),
+            "calls_of_unknown_cost": self.unknown_calls,
+            "unknown_usd": usd(self.unknown),
+            "results": str(self.out),
+        }
+
+    def _troubles(self, shown: Callable[[Money], str], *, again: bool) -> list[str]:
+        lines = [f"skipped: {one}" for one in self.bad]
+        failed = [run for run in self.runs if run.status == "failed"]
+        lines += [f"failed: {run.id}: {str(run.error)[:300]}" for run in failed[:NAMED]]
+        if failed:
+            more = f"{len(failed) - NAMED} more failed. " if len(failed) > NAMED else ""
+            go_on = "" if again else "; --retry-failed goes on with failed runs"
+            lines.append(f"{more}`orchestrion runs show ID` shows what was asked{go_on}.")
+        if self.unknown_calls:
+            lines.append(
+                f"{self.unknown_calls} calls broke off, or were in flight when a process died: nobody knows what they "
+                f"were charged, so they are booked in full, {shown(self.unknown)} of the cost."
+            )
+        if self.left:
+            lines.append("The same command goes on where this one stopped.")
+        return lines
