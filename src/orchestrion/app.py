@@ -27,6 +27,7 @@ from orchestrion.ledger.prices import listed_price
 from orchestrion.settings import ModelSettings, Settings, nearest, read_settings, secret
 from orchestrion.store.database import Database
 from orchestrion.telemetry import Tracing
+from orchestrion.workers.limited import LimitedWorker
 from orchestrion.workers.protocol import Worker
 from orchestrion.workers.simulated import SimulatedWorker
 from orchestrion.workers.traced import TracedWorker
@@ -176,7 +177,7 @@ class Orchestrion:
         )  # aiohttp takes 0.3 s, and simulated models do without
 
         self._session = self._session or Session()
-        return OpenAIWire(
+        wire = OpenAIWire(
             name,
             model.model.partition(":")[2],
             session=self._session,
@@ -184,10 +185,10 @@ class Orchestrion:
             base_url=model.base_url,
             key=partial(secret, model.api_key, owner=f"model '{name}'") if model.api_key else lambda: None,
             max_output=model.max_output,
-            concurrency=model.concurrency,
             timeout_s=model.timeout_s,
             extra=model.request,
         )
+        return LimitedWorker(wire, concurrency=model.concurrency, requests_per_minute=model.requests_per_minute)
 
     def _price(self, name: str, model: ModelSettings) -> Price:
         if model.price:

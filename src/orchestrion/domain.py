@@ -161,13 +161,17 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What a check says of an attempt. ``score`` in [0, 1]; ``cost`` is what asking cost."""
+    """What a check says of an attempt. ``score`` in [0, 1]; ``cost`` is what asking cost.
+
+    ``broken``: the check could not be asked, which never passes; it is asked again where a failed run is resumed.
+    """
 
     check: str
     passed: bool
     score: float
     reason: str | None = None
     cost: Money = 0
+    broken: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True, eq=False):

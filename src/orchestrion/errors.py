@@ -10,7 +10,6 @@
     │   └── StoreError              the database: newer version, full disk, read-only folder, locked
     ├── RunError                    a run that did not end well: exit status 1
     │   ├── StepFailed              a policy stopped without an accepted answer
-    │   ├── CheckBroken             a check raised instead of answering
     │   ├── WorkflowFailed          the workflow's own code raised
     │   ├── JournalMismatch         the workflow no longer fits what its journal remembers
     │   ├── RunBusy                 another process is performing this run
@@ -81,18 +80,6 @@ class StepFailed(RunError):
         self.reason = reason
         self.history = history
         self.cost = cost
-
-
-class CheckBroken(RunError):
-    """A check raised instead of answering."""
-
-    def __init__(self, *, check: str, step: str, cause: BaseException) -> None:
-        super().__init__(
-            f"check '{check}' of step '{step}' raised {type(cause).__name__}: {cause}. The answer that it looked at is "
-            "kept; mend the check and resume the run: only the check is run again."
-        )
-        self.check = check
-        self.step = step
 
 
 class WorkflowFailed(RunError):

@@ -55,6 +55,7 @@ class ModelSettings(_Section):
     price: PriceSettings | None = None
     max_output: Annotated[int, Field(gt=0)] = 4096
     concurrency: Annotated[int, Field(gt=0)] = 64
+    requests_per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     request: Mapping[str, Any] = {}
     skill: Annotated[float, Field(ge=0, le=1)] = 1.0

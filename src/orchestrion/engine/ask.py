@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import AskWorker, Check
 from orchestrion.domain import FREE, Attempt, Call, Failure, Message, Money, Reply, Request, Usage, Verdict, digest
-from orchestrion.errors import CheckBroken, RunBusy, StepFailed, UsageError, WorkerFailed
+from orchestrion.errors import RunBusy, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
 from orchestrion.workers.protocol import Worker
 
@@ -21,51 +21,61 @@ if TYPE_CHECKING:
     from orchestrion.engine.perform import Site
 
 
-async def ask(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-    """Carry an Ask out: note it with its holds in one commit, then call the workers at once; the attempts in order."""
-    execution, step, task = site.execution, site.step, site.task
+class Held(NamedTuple):
+    """A call whose money is set aside: ``amount`` nano-dollars under the id ``hold``."""
+
+    hold: int
+    amount: Money
+    call: Call
+    worker: Worker
+    request: Request
+
+
+def hold(site: Site, calls: tuple[Call, ...], turn: int) -> list[Held]:
+    """Note an Ask with its holds: they are in one commit, for which the caller waits before it calls anybody."""
+    execution, step = site.execution, site.step
     prepared = []
     for call in calls:
         worker = execution.worker(call.worker, step)
-        request = step.request(task, call, site.input)
+        request = step.request(site.task, call, site.input)
         prepared.append((worker.bound(request), call, worker, request))
     # Nothing is held before all are known: a worker that is not there must not leave the others' money set aside.
-    asked = [(execution.hold(amount), amount, call, worker, request) for amount, call, worker, request in prepared]
-    log = execution.log
-    log.ask(
-        site.key, turn, site.digest, site.input if turn == 0 else None, [(hold, call) for hold, _, call, _, _ in asked]
-    )
-    try:
-        await log.durable()
-    except (asyncio.CancelledError, RunBusy):
-        for hold, *_ in asked:
-            execution.post(hold, 0, "void")  # no call was made, and none will be
-        raise
-    if len(asked) == 1:
-        return (await _attempt(site, *asked[0], history),)
-    attempts = await asyncio.gather(*(_attempt(site, *one, history) for one in asked), return_exceptions=True)
+    held = [Held(execution.hold(amount), amount, call, worker, request) for amount, call, worker, request in prepared]
+    noted = [(one.hold, one.call) for one in held]
+    execution.log.ask(site.key, turn, site.digest, site.input if turn == 0 else None, noted)
+    return held
+
+
+def let_go(site: Site, held: list[Held]) -> None:
+    """No call was made, and none will be."""
+    for one in held:
+        site.execution.post(one.hold, 0, "void")
+
+
+async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Call several workers at once; their attempts in the order of the calls. All end before an error goes on."""
+    attempts = await asyncio.gather(*(answer(site, one, history) for one in held), return_exceptions=True)
     for attempt in attempts:
         if isinstance(attempt, BaseException):
             raise attempt
     return tuple(attempt for attempt in attempts if isinstance(attempt, Attempt))
 
 
-async def _attempt(
-    site: Site, hold: int, amount: Money, call: Call, worker: Worker, request: Request, history: tuple[Attempt, ...]
-) -> Attempt:
+async def answer(site: Site, held: Held, history: tuple[Attempt, ...]) -> Attempt:
     """One call and its verdicts. The attempt is in the journal before anything that may take time or fail."""
-    answered = await metered(site.execution, hold, amount, worker, request)
+    call, hold = held.call, held.hold
+    answered = await metered(site.execution, hold, held.amount, held.worker, held.request)
     reply, log = answered.reply, site.execution.log
     if reply is None:
         attempt = Attempt(call, failure=answered.failure, cost=answered.cost, latency_s=answered.latency_s, hold=hold)
         log.attempt(attempt, checked=True)
         return attempt
-    value, answer, problems = site.step.read(reply.output, reply.answer, reply.finish_reason)
+    value, text, problems = site.step.read(reply.output, reply.answer, reply.finish_reason)
     attempt = Attempt(
         call,
         reply.output,
         value,
-        answer,
+        text,
         None,
         problems,
         reply.usage,
@@ -74,11 +84,7 @@ async def _attempt(
         reply.finish_reason,
         hold,
     )
-    try:
-        verdicts, pending = _judge(site, history, attempt, reply.verdicts)
-    except CheckBroken:
-        log.attempt(attempt, checked=False)
-        raise
+    verdicts, pending = _judge(site, history, attempt, reply.verdicts)
     if verdicts:
         attempt = attempt.judged(verdicts)
     log.attempt(attempt, checked=not pending)
@@ -109,24 +115,27 @@ def _judge(
             try:
                 said = check(site.task, attempts, asker)
             except Exception as error:
-                raise CheckBroken(check=check.name, step=site.step.name, cause=error) from error
+                said = _broken(check, error)
             if isinstance(said, Verdict):
                 verdicts.append(said)
             else:
-                pending.append(_awaited(site.step.name, check, said))
+                pending.append(_awaited(check, said))
     if recorded:
         asked = {check.name for check in site.checks}
         verdicts += [verdict for verdict in recorded if verdict.check not in asked]
     return tuple(verdicts), pending
 
 
-async def _awaited(step: str, check: Check, said: Awaitable[Verdict]) -> Verdict:
+async def _awaited(check: Check, said: Awaitable[Verdict]) -> Verdict:
     try:
         return await said
-    except StepFailed:
-        raise
     except Exception as error:
-        raise CheckBroken(check=check.name, step=step, cause=error) from error
+        return _broken(check, error)
+
+
+def _broken(check: Check, error: Exception) -> Verdict:
+    """What cannot be asked does not pass."""
+    return Verdict(check.name, False, 0.0, f"the check raised {type(error).__name__}: {error}", broken=True)
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -21,16 +21,6 @@ async def run_batch(
     ended: asyncio.Queue[Run | None] = asyncio.Queue()
     error: BaseException | None = None
 
-    async def one(start: Start) -> Run:
-        try:
-            return await runner.run(workflow, start, again=again)
-        except WorkflowError as refused:
-            return _refused(workflow, start, JournalMismatch(str(refused)))
-        except JournalMismatch as refused:
-            return _refused(workflow, start, refused)
-        except RunBusy as busy:
-            return _refused(workflow, start, busy, status="running")  # it goes on elsewhere
-
     async def lane() -> None:
         """Performs one start after the other; ends with None."""
         nonlocal error
@@ -38,7 +28,15 @@ async def run_batch(
             for start in waiting:
                 if runner.stopping or error:
                     break
-                ended.put_nowait(await one(start))
+                try:
+                    run = await runner.run(workflow, start, again=again)
+                except WorkflowError as refused:
+                    run = _refused(workflow, start, JournalMismatch(str(refused)))
+                except JournalMismatch as refused:
+                    run = _refused(workflow, start, refused)
+                except RunBusy as busy:
+                    run = _refused(workflow, start, busy, status="running")  # it goes on elsewhere
+                ended.put_nowait(run)
         except BaseException as failed:
             error = error or failed
             raise

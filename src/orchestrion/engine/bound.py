@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from orchestrion.domain import Call, Money, Task
+from orchestrion.domain import FREE, Call, Money, Task
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Workflow
 from orchestrion.errors import PolicyError
 from orchestrion.policy.protocol import Policy
 from orchestrion.settings import nearest
-from orchestrion.workers.protocol import Worker
+from orchestrion.workers.protocol import Worker, input_bound
 
-DEFAULT_MAX_OUTPUT = 4096
 REASONS_TOKENS = 512
 """Room for the reasons that a correction quotes."""
 
@@ -129,16 +128,11 @@ def bounds(
         for name, n in calls.items():
             worker = step.workers.get(name) or workers[name]
             request = step.request(Task("bound", value, step=step.name), Call(name))
-            limit = _output_limit(step, worker)
-            more = worker.price.bound(earlier + (limit + REASONS_TOKENS) * (n - 1), 0) if worker.price else 0
-            total += n * (worker.bound(request) + more)
-            if worker.price and worker.price.output:
-                longest = max(longest, limit)
+            one, price = worker.bound(request), worker.price or FREE
+            read = price.bound(input_bound(request), 0)
+            answer = (one - read) * 1_000_000 // price.output if price.output else 0  # the longest, in tokens
+            total += n * (one + price.bound(earlier + (answer + REASONS_TOKENS) * (n - 1), 0))
+            longest = max(longest, answer)
         earlier += longest
         found.append(StepBound(step.name, dict(calls), total))
     return found
-
-
-def _output_limit(step: Step[Any], worker: Worker) -> int:
-    own: int = getattr(worker, "max_output", DEFAULT_MAX_OUTPUT)
-    return own if step.max_output is None else step.max_output

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import to_json
-
 from orchestrion.checks.protocol import Check
-from orchestrion.domain import Money, Task, digest
+from orchestrion.domain import Money, Task
 from orchestrion.engine.perform import Site, perform
 from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
@@ -69,18 +67,16 @@ class Execution:
         self.ledger = house.ledger
         self.log = log
 
-    async def perform(self, step: Step[Any], value: Any, key: Key) -> Any:
-        """Perform a step on a value under its key; the accepted value."""
-        text = to_json(value)
+    def perform(self, step: Step[Any], value: Any, key: Key) -> Coroutine[Any, Any, Any]:
+        """Perform a step on a value under its key; awaited, the accepted value."""
         # The first call of a step in a run is known by the task's own id; recorded outcomes are found by it again.
         task_id = self._task_id if not key.scope and not key.n else f"{self._task_id}#{key.scope}{key.n}"
-        task = Task(task_id, value, self._tags, None, step.name)
-        policy, checks = self._policy(step)
-        site = Site(self, step, task, key=key, digest=digest(text), input=text.decode(), policy=policy, checks=checks)
-        if self._house.tracing.on:
-            with self._house.tracing.step(step.name, str(key)):
-                return (await perform(site)).attempt.value
-        return (await perform(site)).attempt.value
+        site = Site(self, step, Task(task_id, value, self._tags, None, step.name), key)
+        return self._traced(site) if self._house.tracing.on else perform(site)
+
+    async def _traced(self, site: Site) -> Any:
+        with self._house.tracing.step(site.step.name, str(site.key)):
+            return await perform(site)
 
     def proceed(self) -> None:
         """Raise where no new call may start: the app is stopping, or somebody cancelled the run."""
@@ -107,7 +103,8 @@ class Execution:
         self.log.cost += amount
         self.ledger.post(hold, amount, kind=kind)
 
-    def _policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
+    def policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
+        """A step's policy and checks, or those of the saved policy in its place. Raises PolicyError."""
         saved = self._policies.get(step.name) if self._policies else None
         if saved:
             own = {check.name for check in step.checks}

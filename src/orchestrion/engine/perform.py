@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
+from pydantic_core import to_json
 
 from orchestrion.checks.protocol import Check
-from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task
-from orchestrion.engine.ask import ask, rejudge
-from orchestrion.errors import JournalMismatch, RunError, StepFailed
+from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task, digest
+from orchestrion.engine.ask import answer, answers, hold, let_go, rejudge
+from orchestrion.errors import JournalMismatch, RunBusy, RunError, StepFailed
 from orchestrion.journal.protocol import Key, StepMemory
 from orchestrion.policy.protocol import Policy
 
@@ -21,28 +23,25 @@ if TYPE_CHECKING:
 class Site:
     """One call of a step within a run: what is performed, under which key, with which policy and checks."""
 
-    __slots__ = ("checks", "digest", "execution", "input", "key", "policy", "step", "task")
+    __slots__ = ("accepted", "checks", "digest", "execution", "input", "key", "policy", "step", "task")
+    digest: str
+    input: str
+    policy: Policy
+    checks: tuple[Check, ...]
 
-    def __init__(
-        self,
-        execution: Execution,
-        step: Step[Any],
-        task: Task,
-        *,
-        key: Key,
-        digest: str,
-        input: str,
-        policy: Policy,
-        checks: tuple[Check, ...],
-    ) -> None:
+    def __init__(self, execution: Execution, step: Step[Any], task: Task, key: Key) -> None:
         self.execution = execution
         self.step = step
         self.task = task
         self.key = key
-        self.digest = digest
-        self.input = input
-        self.policy = policy
-        self.checks = checks
+        self.accepted: Accept | None = None
+
+    def open(self) -> None:
+        """Find the policy and the checks, and write the input down. Raises PolicyError."""
+        text = to_json(self.task.input)
+        self.digest = digest(text)
+        self.input = text.decode()
+        self.policy, self.checks = self.execution.policy(self.step)
 
     def funds(self) -> Funds:
         """What may still be spent here."""
@@ -53,19 +52,22 @@ class Site:
         return self.execution.worker(call.worker, self.step).bound(self.step.request(self.task, call))
 
 
-async def perform(site: Site) -> Accept:
-    """Ask, check and decide until the policy accepts. Raises StepFailed where it stops, with the history and the cost.
+async def perform(site: Site) -> Any:
+    """Ask, check and decide until the policy accepts; the accepted value. Raises StepFailed where it stops, with the history and the cost.
 
     What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask waits for
     the commit that notes it and everything before it. So a step costs one commit, not two.
     """
     history: tuple[Attempt, ...] = ()
     turn = 0
-    memory = site.execution.log.recall(site.key)
+    site.open()
+    log = site.execution.log
+    memory = log.recall(site.key)
     if memory:
         history, turn = await _remembered(site, memory), memory.turns
         if memory.accepted is not None:
-            return _accepted(memory, history)
+            site.accepted = _accepted(memory, history)
+            return site.accepted.attempt.value
     elif left := site.execution.log.unvisited(site.key.scope):
         # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
         # the code has changed: it is refused before it pays for anything, and the old code still fits.
@@ -74,11 +76,21 @@ async def perform(site: Site) -> Accept:
         match site.policy.next(site.task, history, site.funds()):
             case Ask(calls):
                 site.execution.proceed()
-                history += await ask(site, calls, turn, history)
+                held = hold(site, calls, turn)
+                try:
+                    await log.durable()
+                except (asyncio.CancelledError, RunBusy):
+                    let_go(site, held)
+                    raise
+                if len(held) == 1:
+                    history += (await answer(site, held[0], history),)
+                else:
+                    history += await answers(site, held, history)
                 turn += 1
             case Accept() as decision:
-                site.execution.log.accept(decision.attempt.hold, constrained=decision.constrained)
-                return decision
+                log.accept(decision.attempt.hold, constrained=decision.constrained)
+                site.accepted = decision
+                return decision.attempt.value
             case Stop(reason):
                 raise StepFailed(step=site.step.name, reason=reason, history=history, cost=sum(a.cost for a in history))
 

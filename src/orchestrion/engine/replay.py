@@ -109,18 +109,17 @@ async def _one(key: TaskKey, rows: list[Outcome], saved: SavedPolicy, prices: Ma
         name: ReplayWorker(name, [row for row in rows if row.worker == name], price=prices.get(name))
         for name in {row.worker for row in rows} | set(saved.policy.calls())
     }
-    step = Step("replay", policy=saved.policy)
+    step = Step("replay")
     task = Task(task_id, first.prompt, dict(first.tags), None, step_name or "")
     log = MemoryJournal().start(NewRun(id=task_id, workflow="replay", input="", digest="", task_id=task_id, tags={}))
+    policies = {step.name: saved}
     execution = Execution(
-        house, log, no=None, run_id=task_id, task_id=task_id, tags=task.tags, account="replay", policies={}
+        house, log, no=None, run_id=task_id, task_id=task_id, tags=task.tags, account="replay", policies=policies
     )
-    site = Site(
-        execution, step, task, key=Key("", step.name, 0), digest="", input="", policy=saved.policy, checks=saved.checks
-    )
-    accepted: Attempt | None = None
+    site = Site(execution, step, task, Key("", step.name, 0))
     with contextlib.suppress(StepFailed):  # the policy stopped: that is its answer
-        accepted = (await perform(site)).attempt
+        await perform(site)
+    accepted = site.accepted.attempt if site.accepted else None
     attempts = tuple(attempt for attempt, _ in log.attempts.values())
     if any(attempt.failure and attempt.failure.kind == "unrecorded" for attempt in attempts):
         return None

@@ -121,7 +121,13 @@ class Step(Generic[T]):
         if self._adapter is None:
             return output, None
         try:
-            return self._adapter.validate_json(_unfenced(output)), None
+            try:
+                return self._adapter.validate_json(output), None
+            except ValidationError:
+                mended = mend_json(output)
+                if mended is None:
+                    raise
+                return self._adapter.validate_json(mended), None
         except ValidationError as error:
             said = [
                 f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}"
@@ -160,9 +166,38 @@ def step(function: Callable[[Any], T] | Callable[[Any], Awaitable[T]]) -> Step[T
     return Step(name, output=output, policy=name, workers=(FunctionWorker(name, function),))
 
 
-def _unfenced(text: str) -> str:
-    """Models like to wrap JSON in a Markdown fence."""
-    text = text.strip()
-    if text.startswith("```") and text.endswith("```"):
-        return text[3:-3].removeprefix("json").strip()
-    return text
+def mend_json(text: str) -> str | None:
+    """The JSON in a text that is nearly JSON: in a fence or within prose, with trailing commas, single quotes, comments …
+
+    None where there is none, or where its brackets do not close: what was cut off is not made up.
+    """
+    starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
+    if not starts:
+        return None
+    inner = text[min(starts) : text.rfind("}" if text[min(starts)] == "{" else "]") + 1]
+    if not _closes(inner):
+        return None
+    import json_repair  # 40 ms, and only an answer that is not JSON needs it
+
+    return json_repair.repair_json(inner, ensure_ascii=False) or None
+
+
+def _closes(text: str) -> bool:
+    """Whether every bracket outside double-quoted strings closes, the first one at the very end."""
+    open_brackets: list[str] = []
+    quoted = escaped = False
+    for at, sign in enumerate(text):
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped, quoted = sign == "\\", sign != '"'
+        elif sign == '"':
+            quoted = True
+        elif sign in "{[":
+            open_brackets.append("}" if sign == "{" else "]")
+        elif sign in "}]":
+            if not open_brackets or open_brackets.pop() != sign:
+                return False
+            if not open_brackets:
+                return at == len(text) - 1
+    return False

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -200,7 +201,8 @@ class Runner:
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         self._live[start.id] = future
         try:
-            run = await self._run(workflow, start, value, text, again=again)
+            log = await self._log(workflow, start, text, again=again)
+            run = log if isinstance(log, Run) else await self._execute(workflow, start, value, log)
             future.set_result(run)
             return run
         except asyncio.CancelledError:
@@ -214,7 +216,8 @@ class Runner:
         finally:
             del self._live[start.id]
 
-    async def _run(self, workflow: Workflow[Any], start: Start, value: Any, text: bytes, *, again: bool) -> Run:
+    async def _log(self, workflow: Workflow[Any], start: Start, text: bytes, *, again: bool) -> RunLog | Run:
+        """The journal of a run to begin or to go on with; the Run itself where it has ended."""
         released = self._released.pop(start.id, None)
         if released:
             await released.durable()  # what a cancelled task noted of this run, its claim perhaps
@@ -232,14 +235,13 @@ class Runner:
                 batch=start.batch,
                 policy=start.policy,
             )
-            return await self._execute(workflow, start, value, self._journal.start(new))
+            return self._journal.start(new)
         _refuse_another(record, workflow, start, text)
         if record.status == "done" or (record.status in ("failed", "cancelled") and not again):
             return ended(record, workflow)
         if record.status in ("failed", "cancelled"):
             await self._journal.reopen(start.id)
-        log = await self._journal.resume(start.id, forget_failures=again)
-        return await self._execute(workflow, start, value, log)
+        return await self._journal.resume(start.id, forget_failures=again)
 
     async def _execute(self, workflow: Workflow[Any], start: Start, value: Any, log: RunLog) -> Run:
         execution = Execution(
@@ -252,16 +254,16 @@ class Runner:
             account=start.account,
             policies=start.policies,
         )
+        tracing = self._house.tracing
         status = "done"
         text: str | None = None
         error: RunError | None = None
         wants: str | None = None
         try:
-            if self._house.tracing.on:
-                with self._house.tracing.run(workflow.name, start.id):
-                    text = await _perform(workflow, value, execution)
-            else:
-                text = await _perform(workflow, value, execution)
+            with tracing.run(workflow.name, start.id) if tracing.on else nullcontext():
+                Scope(execution).enter()
+                result = await workflow.function(value)
+            text = _text(workflow, execution, result)
         except Interrupted:
             status = "running"
         except Waits as waits:
@@ -294,10 +296,8 @@ class Runner:
         )
 
 
-async def _perform(workflow: Workflow[Any], value: Any, execution: Execution) -> str:
-    """The result as JSON text. Raises whatever the workflow raises, and JournalMismatch for steps it no longer calls."""
-    Scope(execution).enter()
-    result = await workflow.function(value)
+def _text(workflow: Workflow[Any], execution: Execution, result: Any) -> str:
+    """The result as JSON. Raises JournalMismatch where the journal remembers steps that were not called this time."""
     left = execution.log.unvisited()
     if left:
         raise mismatch(execution.id, left)

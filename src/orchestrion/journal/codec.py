@@ -56,7 +56,7 @@ def encode_body(attempt: Attempt, *, checked: bool) -> str:
     if failure:
         body["failure"] = (failure.kind, failure.message)
     if checked:
-        body["verdicts"] = [(v.check, v.passed, v.score, v.reason, v.cost) for v in attempt.verdicts]
+        body["verdicts"] = [(v.check, v.passed, v.score, v.reason, v.cost, v.broken) for v in attempt.verdicts]
     return to_json(body).decode()
 
 

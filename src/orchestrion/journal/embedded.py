@@ -282,7 +282,7 @@ def _recall(
             memory.forgotten += 1
             continue
         memory.history += (attempt,)
-        if not checked:
+        if not checked or (forget_failures and any(v.broken for v in attempt.verdicts)):
             memory.unchecked |= {hold}
         if accepted:
             memory.accepted, memory.constrained = hold, accepted == 2

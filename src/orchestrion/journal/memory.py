@@ -53,7 +53,7 @@ class MemoryRunLog:
                     memory.forgotten += 1
                     continue
                 memory.history += (attempt,)
-                if not checked:
+                if not checked or (self._forget_failures and any(v.broken for v in attempt.verdicts)):
                     memory.unchecked |= {hold}
                 if hold in self.accepted:
                     memory.accepted, memory.constrained = hold, self.accepted[hold]

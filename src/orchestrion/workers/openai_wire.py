@@ -33,7 +33,7 @@ class Session:
         self._session: aiohttp.ClientSession | None = None
 
     def get(self) -> aiohttp.ClientSession:
-        """The session. Wires bound their own concurrency, so the connector does not."""
+        """The session. Workers are limited one by one (workers.limited), so the connector is not."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0), json_serialize=lambda v: to_json(v).decode()
@@ -59,7 +59,6 @@ class OpenAIWire:
         base_url: str | None = None,
         key: Callable[[], str | None] = lambda: None,
         max_output: int = 4096,
-        concurrency: int = 64,
         timeout_s: float = 600.0,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
@@ -73,7 +72,6 @@ class OpenAIWire:
         self._limit_field = "max_completion_tokens" if base_url is None else "max_tokens"
         self._key = key
         self.max_output = max_output
-        self._slots = asyncio.Semaphore(concurrency)
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=30)
         self._extra = dict(extra or {})
 
@@ -84,25 +82,24 @@ class OpenAIWire:
         body = self._body(request, stream=on_delta is not None)
         key = self._key()
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        async with self._slots:
-            attempt = 1
-            while True:
-                try:
-                    got = await self._try(body, headers, on_delta)
-                except WorkerFailed as failed:
-                    if key and key in failed.message:  # servers quote it; errors are shown, journaled and exported
-                        raise WorkerFailed(
-                            failed.kind, failed.message.replace(key, "(key)"), billed=failed.billed
-                        ) from None
-                    raise
-                if isinstance(got, Reply):
-                    return got
-                if attempt == TRIES:
-                    raise WorkerFailed(got.kind, f"{self.name}: {got.message} ({TRIES} tries)", billed="no")
-                jitter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
-                backoff = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * jitter
-                await asyncio.sleep(backoff if got.retry_after is None else min(got.retry_after, LONGEST_PAUSE_S))
-                attempt += 1
+        attempt = 1
+        while True:
+            try:
+                got = await self._try(body, headers, on_delta)
+            except WorkerFailed as failed:
+                if key and key in failed.message:  # servers quote it; errors are shown, journaled and exported
+                    raise WorkerFailed(
+                        failed.kind, failed.message.replace(key, "(key)"), billed=failed.billed
+                    ) from None
+                raise
+            if isinstance(got, Reply):
+                return got
+            if attempt == TRIES:
+                raise WorkerFailed(got.kind, f"{self.name}: {got.message} ({TRIES} tries)", billed="no")
+            jitter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
+            backoff = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * jitter
+            await asyncio.sleep(backoff if got.retry_after is None else min(got.retry_after, LONGEST_PAUSE_S))
+            attempt += 1
 
     def _body(self, request: Request, *, stream: bool) -> bytes:
         body: dict[str, Any] = {

@@ -1,0 +1,41 @@
+"""A limit on how many calls of a worker are under way, and on how many start in a minute."""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchestrion.domain import Money, Price, Reply, Request
+from orchestrion.workers.protocol import OnDelta, Worker
+
+
+class LimitedWorker:
+    """Asks the worker inside when there is room. Starts are spaced evenly: a provider counts in windows of its own.
+
+    A call that waits here has its money held already: what is asked is bounded before it is queued.
+    """
+
+    def __init__(self, worker: Worker, *, concurrency: int, requests_per_minute: float | None = None) -> None:
+        self._worker = worker
+        self._slots = asyncio.Semaphore(concurrency)
+        self._pause_s = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._next = 0.0
+
+    @property
+    def name(self) -> str:
+        return self._worker.name
+
+    @property
+    def price(self) -> Price | None:
+        return self._worker.price
+
+    def bound(self, request: Request) -> Money:
+        return self._worker.bound(request)
+
+    async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
+        async with self._slots:
+            if self._pause_s:
+                now = asyncio.get_running_loop().time()
+                start = max(now, self._next)
+                self._next = start + self._pause_s
+                await asyncio.sleep(start - now)
+            return await self._worker.reply(request, on_delta)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrion import Orchestrion
+from orchestrion.errors import SettingsError
+from orchestrion.settings import Settings, read_settings, secret
+
+
+@pytest.fixture
+def said(tmp_path):
+    """What is said of a settings file with this text, from behind the file's name."""
+
+    def read(text, *, raw=None):
+        file = tmp_path / "orchestrion.yaml"
+        file.write_bytes(raw if raw is not None else text.encode())
+        with pytest.raises(SettingsError) as caught:
+            read_settings(file)
+        assert caught.value.exit_status == 2
+        message = str(caught.value)
+        assert message.startswith(str(file))
+        return message.removeprefix(str(file))
+
+    return read
+
+
+def test_a_whole_file(tmp_path):
+    file = tmp_path / "orchestrion.yaml"
+    file.write_text(
+        "database: sqlite:///data/o.db\nrecord: digest\nkeep_days: 30\n"
+        'models:\n  cheap: {model: "openai-chat:gpt-5.4-mini", api_key: "env:K", price: {input: 0.1, output: 0.4, cache_read: 0.01}}\n'
+        "policies: {triage: policies/triage.json}\nbudgets:\n  company: {limit: 10.5, period: month}\n"
+    )
+    settings = read_settings(file)
+    assert settings.database_path == tmp_path / "data/o.db"
+    assert settings.path(settings.policies["triage"]) == tmp_path / "policies/triage.json"
+    given = settings.models["cheap"].price
+    assert given
+    price = given.price()
+    assert (price.input, price.output, price.cache_read, price.cache_write) == (
+        100_000_000,
+        400_000_000,
+        10_000_000,
+        None,
+    )
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}", "null"])
+def test_an_empty_file_means_the_defaults(tmp_path, text):
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    assert read_settings(file).models == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("databse: x\n", ":1:1: there is no setting 'databse'. Did you mean 'database'?"),
+        (
+            "models:\n  a:\n    model: simulated\n    skil: 1\n",
+            ":4:5: there is no setting 'models.a.skil'. Did you mean 'skill'?",
+        ),
+        (
+            "models:\n  a: {model: simulated, price: {input: 1, output: 2, cached: 1}}\n",
+            ":2:54: there is no setting 'models.a.price.cached'. Did you mean 'cache_read'?",
+        ),
+        ("models:\n  a: {skill: 1}\n", ":2:3: 'models.a.model' is missing."),
+        (
+            "models:\n  a: {model: simulated, skill: 2}\n",
+            ":2:25: 'models.a.skill': Input should be less than or equal to 1 (it says 2).",
+        ),
+        (
+            "models:\n  a: {model: 'anthropic:claude'}\n",
+            ":2:7: 'models.a.model': 'anthropic:claude' is not a model: write 'openai-chat:NAME' or 'simulated'.",
+        ),
+        ("models:\n  a: {model: 'openai-chat:'}\n", ":2:7: 'models.a.model': 'openai-chat:' is not a model"),
+        ("database: mysql://x\n", ":1:1: 'database': 'mysql://x' is not a database"),
+        (
+            "budgets: {a: {limit: -1}}\n",
+            ":1:15: 'budgets.a.limit': Input should be greater than or equal to 0 (it says -1).",
+        ),
+        ("budgets: {a: {limit: .inf}}\n", ":1:15: 'budgets.a.limit'"),
+        ("record: everything\n", ":1:1: 'record': Input should be 'full', 'digest' or 'none' (it says 'everything')."),
+        ("a: 1\n  b: 2\n", ":2:4: this is not YAML: mapping values are not allowed here."),
+        ("models: [\n", ":2:1: this is not YAML"),
+        ("a:\n\t- b\n", ":2:1: this is not YAML"),
+        ("--- a\n--- b\n", ":2:1: this is not YAML"),
+        ("x: !!python/object:os.system {}\n", ":1:4: this is not YAML"),
+        ("- a\n", ":1:1: the settings are a mapping (models:, database: …), not list."),
+        ("just words\n", ":1:1: the settings are a mapping (models:, database: …), not str."),
+        (
+            "models:\n  a: {model: simulated}\n  b: {model: simulated}\n  a: {model: simulated}\n",
+            ":4:3: 'a' stands here a second time. Remove one.",
+        ),
+        ("record: full\nrecord: none\n", ":2:1: 'record' stands here a second time. Remove one."),
+        ("7: x\n", ": "),
+        ("record: &r [*r]\n", ": the settings refer to themselves"),
+    ],
+)
+def test_what_is_wrong_is_said_with_line_and_column(said, text, expected):
+    assert said(text).startswith(expected)
+
+
+def test_a_required_key_misspelt_shows_the_right_one(said):
+    message = said("models:\n  a:\n    modle: simulated\n")
+    assert "'models.a.model' is missing" in message
+    assert ":3:5: there is no setting 'models.a.modle'. Did you mean 'model'?" in message
+
+
+def test_several_mistakes_are_said_at_once(said):
+    assert len(said("databse: x\nrecrod: y\nmodels: {a: {}}\n").splitlines()) == 3
+
+
+def test_a_character_that_yaml_forbids(said):
+    assert "this is not YAML" in said("database: 'a\x00b'\n")
+
+
+def test_a_file_that_is_no_text(said):
+    assert "cannot be read" in said("", raw=b"\xff\xfe\x00x")
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(SettingsError, match=r"there is no settings file .*orchestrion init"):
+        read_settings(tmp_path / "no.yaml")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_settings(tmp_path)
+
+
+def test_which_file_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ORCHESTRION_CONFIG", raising=False)
+    assert read_settings() == Settings()
+    for name, record in [("orchestrion.yaml", "digest"), ("other.yaml", "none"), ("third.yaml", "full")]:
+        (tmp_path / name).write_text(f"record: {record}\n")
+    assert read_settings().record == "digest"
+    monkeypatch.setenv("ORCHESTRION_CONFIG", "other.yaml")
+    assert read_settings().record == "none"
+    assert read_settings("third.yaml").record == "full"
+    monkeypatch.setenv("ORCHESTRION_CONFIG", "gone.yaml")
+    with pytest.raises(SettingsError, match=r"gone\.yaml"):
+        read_settings()
+
+
+def models(**settings):
+    return Settings.model_validate({"database": ":memory:", "models": settings})
+
+
+def test_a_secret_is_looked_up_when_it_is_needed(monkeypatch):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    price = {"input": 1, "output": 1}
+    keyed = {"model": "openai-chat:x", "api_key": "env:SOME_KEY", "price": price}
+    app = Orchestrion.open(
+        models(m=keyed, s={"model": "simulated", "price": price})
+    )  # a model without its key hinders nobody else
+    app.check_keys(["s"])
+    with pytest.raises(
+        SettingsError, match=r"model 'm' takes its key from the environment variable SOME_KEY, which is not set"
+    ):
+        app.check_keys(["m"])
+    monkeypatch.setenv("SOME_KEY", "  ")
+    with pytest.raises(SettingsError, match="SOME_KEY"):
+        app.check_keys(["m"])
+    monkeypatch.setenv("SOME_KEY", " sk-1\n")
+    app.check_keys(["m"])
+    assert secret("env:SOME_KEY", owner="x") == "sk-1"
+    assert secret("plain", owner="x") == "plain"
+
+
+def test_a_model_without_a_price_is_refused():
+    with pytest.raises(SettingsError, match=r"model 'm' \(openai-chat:house-made\) has no known price.*price: \{input"):
+        Orchestrion.open(models(m={"model": "openai-chat:house-made"}))
+
+
+def test_a_listed_price_needs_no_setting():
+    app = Orchestrion.open(models(m={"model": "openai-chat:gpt-4o-mini"}))
+    price = app.workers["m"].price
+    assert price
+    assert price.output > price.input > 0
+
+
+def test_a_base_url_without_a_scheme_is_refused(said):
+    text = "models:\n  a: {model: 'openai-chat:x', base_url: 'localhost:8000/v1'}\n"
+    assert said(text).startswith(":2:31: 'models.a.base_url'")
