@@ -1,4 +1,4 @@
-"""The heart's figures beside LangGraph's, in one run: python -m benchmarks.heart [memory|durable|runs|start|all]
+"""The heart's figures beside LangGraph's, in one run: python -m benchmarks.heart [memory|durable|runs|start …]
 
 Each figure is repeated, interleaved with its peer's, and printed as min / median / max and as the ratio of medians. The
 peer runs in an environment of its own: see benchmarks/peers/README.md.
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -151,7 +152,7 @@ def fresh(function: str, *arguments: int) -> Any:
 
 
 def said(values: list[float], unit: str) -> str:
-    return f"{min(values):8.1f} / {median(values):8.1f} / {max(values):8.1f} {unit}"
+    return f"{min(values):8.2f} / {median(values):8.2f} / {max(values):8.2f} {unit}"
 
 
 def compare(title: str, ours: Callable[[], float], theirs: Callable[[], float | None], unit: str, *, name: str) -> None:
@@ -177,33 +178,60 @@ def from_peer(key: str, *arguments: str) -> Callable[[], float | None]:
     return ask
 
 
+def one_peer(key: str, n: int, wall: float) -> None:
+    other = peer("runs", "--n", str(n))
+    if other:
+        print(
+            f"  LangGraph, in memory, once: {other[key]:.1f} s, {other['peak_rss_kb_per_run']:.1f} KB a run; ratio {other[key] / wall:.1f}"
+        )
+
+
+def bench_memory() -> None:
+    compare("a step in memory", lambda: fresh("memory"), from_peer("us_per_step", "memory"), "µs", name="LangGraph")
+
+
+def bench_durable() -> None:
+    for concurrency, n in ((100, 100), (1, 300)):
+        ours = partial(fresh, "durable", concurrency, n)
+        theirs = from_peer("us_per_step", "durable", "--concurrency", str(concurrency))
+        compare(f"a durable step, {concurrency} at once", ours, theirs, "µs", name="LangGraph")
+    compare("a durable step, 1 at once", partial(fresh, "durable", 1, 300), bare_commits, "µs", name="bare commit")
+
+
+def bench_runs() -> None:
+    for n in (1000, 10_000):
+        figures = [fresh("runs", n) for _ in range(ROUNDS)]
+        walls = [wall for wall, _ in figures]
+        print(f"{n} durable runs of 3 calls of 200 ms (ideal 0.6 s)")
+        print(f"  wall    {said(walls, 's')}\n  memory  {said([kb for _, kb in figures], 'KB a run')}")
+        one_peer("wall_s", n, median(walls))
+
+
+def bench_start() -> None:
+    for title, arguments in (
+        ("import orchestrion", ["-c", "import orchestrion"]),
+        ("from orchestrion import *", ["-c", "from orchestrion import *"]),
+        ("orchestrion --help", ["-m", "orchestrion", "--help"]),
+        ("python -c pass", ["-c", "pass"]),
+    ):
+        times = []
+        for _ in range(2 * ROUNDS):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+            times.append((time.perf_counter() - started) * 1000)
+        print(f"{title:<26} {said(times, 'ms')}")
+
+
+BENCHES = {"memory": bench_memory, "durable": bench_durable, "runs": bench_runs, "start": bench_start}
+
+
 def main() -> None:
-    what = sys.argv[1] if len(sys.argv) > 1 else "all"
+    """Run the benches named on the command line, or all of them."""
     versions = peer("memory")
-    print(f"Python {sys.version.split()[0]}, SQLite {apsw.sqlite_lib_version()}; min / median / max of {ROUNDS}; peer: {versions.get('versions') if versions else 'none'}")
-    if what in ("memory", "all"):
-        compare("a step in memory", lambda: fresh("memory"), from_peer("us_per_step", "memory"), "µs", name="LangGraph")
-    if what in ("durable", "all"):
-        for concurrency, n in ((100, 100), (1, 300)):
-            theirs = from_peer("us_per_step", "durable", "--concurrency", str(concurrency))
-            compare(f"a durable step, {concurrency} at once", lambda c=concurrency, n=n: fresh("durable", c, n), theirs, "µs", name="LangGraph")  # type: ignore[misc]  # bound now
-        compare("a durable step, 1 at once, beside a bare commit", lambda: fresh("durable", 1, 300), bare_commits, "µs", name="bare commit")
-    if what in ("runs", "all"):
-        for n in (1000, 10_000):
-            figures = [fresh("runs", n) for _ in range(ROUNDS)]
-            print(f"{n} durable runs of 3 calls of 200 ms (ideal 0.6 s)")
-            print(f"  wall    {said([wall for wall, _ in figures], 's')}\n  memory  {said([kb for _, kb in figures], 'KB a run')}")
-            other = peer("runs", "--n", str(n))
-            if other:
-                print(f"  LangGraph, in memory, once: {other['wall_s']:.1f} s, {other['peak_rss_kb_per_run']:.1f} KB a run; ratio {other['wall_s'] / median([w for w, _ in figures]):.1f}")
-    if what in ("start", "all"):
-        for title, command in (("import orchestrion", [sys.executable, "-c", "import orchestrion"]), ("from orchestrion import *", [sys.executable, "-c", "from orchestrion import *"]), ("orchestrion --help", [sys.executable, "-m", "orchestrion", "--help"]), ("python -c pass", [sys.executable, "-c", "pass"])):
-            times = []
-            for _ in range(2 * ROUNDS):
-                started = time.perf_counter()
-                subprocess.run(command, capture_output=True, check=True)
-                times.append((time.perf_counter() - started) * 1000)
-            print(f"{title:<26} {said(times, 'ms')}")
+    print(f"Python {sys.version.split()[0]}, SQLite {apsw.sqlite_lib_version()}; min / median / max of {ROUNDS}")
+    print(f"peer: {versions.get('versions') if versions else 'no environment (benchmarks/peers/README.md)'}")
+    for name in sys.argv[1:] or BENCHES:
+        BENCHES[name]()
 
 
 if __name__ == "__main__":

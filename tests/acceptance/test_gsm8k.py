@@ -60,7 +60,7 @@ def project(folder: Path, base_url: str, records: list[dict]) -> None:
         ]
     (folder / "orchestrion.yaml").write_text("\n".join(lines))
     (folder / "flow.py").write_text(WORKFLOW.format(number=NUMBER, cheap=CHEAP, frontier=FRONTIER))
-    seen = {}
+    seen: dict[str, str] = {}
     for row in records:
         seen.setdefault(row["task_id"], row["prompt"])
     (folder / "tasks.jsonl").write_text("".join(json.dumps({"id": t, "input": p}) + "\n" for t, p in seen.items()))
