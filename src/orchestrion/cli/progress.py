@@ -14,6 +14,7 @@ import click
 from orchestrion.domain import Money, dollars
 
 LINE_EVERY_S = 5.0
+WIDE = 90  # columns; in a narrower terminal the numbers need the bar's room
 
 
 class Progress:
@@ -36,13 +37,10 @@ class Progress:
             from rich.console import Console  # 70 ms, and only a terminal needs it
             from rich.progress import BarColumn, Progress, TextColumn
 
-            self._bar = Progress(
-                TextColumn("{task.percentage:>3.0f}%"),
-                BarColumn(bar_width=None),
-                TextColumn("{task.description}"),
-                console=Console(stderr=True),
-                expand=True,
-            )
+            console = Console(stderr=True)
+            bar = [BarColumn(bar_width=None)] if console.width >= WIDE else []
+            percent, text = TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")
+            self._bar = Progress(percent, *bar, text, console=console, expand=True)
             self._task = self._bar.add_task(self._text(), total=self.total)
             self._bar.start()
         return self
