@@ -15,16 +15,16 @@ from pydantic_core import to_json
 from orchestrion.domain import Outcome, Price, digest
 from orchestrion.engine.batch import run_batch
 from orchestrion.engine.execution import House, SavedPolicy
-from orchestrion.engine.saved import read_policy
+from orchestrion.engine.saved import find_policy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
-from orchestrion.errors import PolicyError, SettingsError, WorkflowError
+from orchestrion.errors import SettingsError, WorkflowError
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.evidence.records import read_answers
 from orchestrion.journal.embedded import EmbeddedJournal, statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.prices import listed_price
-from orchestrion.settings import ModelSettings, Settings, nearest, read_settings, secret
+from orchestrion.settings import ModelSettings, Settings, read_settings, secret
 from orchestrion.store.database import Database
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.limited import LimitedWorker
@@ -142,20 +142,14 @@ class Orchestrion:
 
     def policy(self, name: str) -> SavedPolicy:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
-        if name in self.settings.policies:
-            return read_policy(self.settings.path(self.settings.policies[name]), name=name)
-        if name.endswith(".json"):
-            return read_policy(Path(name), name=name)
-        raise PolicyError(
-            f"no policy is called '{name}' in the settings, and it is no .json file.{nearest(name, self.settings.policies)}"
-        )
+        return find_policy(name, self.settings)
 
     def check_keys(self, names: Iterable[str]) -> None:
         """Look up the keys of these models now, rather than at their first call. Raises SettingsError."""
         for name in names:
             model = self.settings.models.get(name)
-            if model and model.api_key:
-                secret(model.api_key, owner=f"model '{name}'")
+            if model and model.key:
+                secret(model.key, owner=f"model '{name}'")
 
     def _worker(self, name: str, model: ModelSettings) -> Worker:
         """The worker of one model in the settings."""
@@ -183,7 +177,7 @@ class Orchestrion:
             session=self._session,
             price=price,
             base_url=model.base_url,
-            key=partial(secret, model.api_key, owner=f"model '{name}'") if model.api_key else lambda: None,
+            key=partial(secret, model.key, owner=f"model '{name}'") if model.key else lambda: None,
             max_output=model.max_output,
             timeout_s=model.timeout_s,
             extra=model.request,

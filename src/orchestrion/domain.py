@@ -215,6 +215,11 @@ class Attempt(msgspec.Struct, frozen=True, eq=False):
         return self.failure is None and all(verdict.passed for verdict in self.verdicts)
 
     @property
+    def broken(self) -> bool:
+        """Whether a check of it could not be asked: no fault of the answer."""
+        return any(verdict.broken for verdict in self.verdicts)
+
+    @property
     def usable(self) -> bool:
         """A reply that at least has the form of an answer."""
         return self.failure is None and all(v.passed for v in self.verdicts if v.check in (SCHEMA, COMPLETE))

@@ -63,6 +63,19 @@ class ModelSettings(_Section):
     seed: int = 0
     answers: str | None = None
 
+    @field_validator("api_key")
+    @classmethod
+    def _named_key(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("env:"):
+            raise ValueError("a key is named, not written: env:NAME takes it from the environment variable NAME")
+        return value
+
+    @property
+    def key(self) -> str | None:
+        """Where the key comes from: OpenAI's own models need one, whatever speaks like OpenAI may not."""
+        openai = self.model.startswith("openai-chat:") and self.base_url is None
+        return self.api_key or ("env:OPENAI_API_KEY" if openai else None)
+
     @field_validator("model")
     @classmethod
     def _known_kind(cls, value: str) -> str:
@@ -90,6 +103,20 @@ class BudgetSettings(_Section):
     period: Literal["run", "day", "week", "month"] | None = None
 
 
+class PersonSettings(_Section):
+    """People who answer: wage in dollars an hour."""
+
+    wage: Dollars
+    members: tuple[str, ...] = ()
+
+
+class KeySettings(_Section):
+    """A key of the gateway."""
+
+    secret: str
+    account: str
+
+
 class Settings(_Section):
     """Everything that orchestrion.yaml says."""
 
@@ -99,6 +126,8 @@ class Settings(_Section):
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
     budgets: Mapping[str, BudgetSettings] = {}
+    people: Mapping[str, PersonSettings] = {}
+    keys: Mapping[str, KeySettings] = {}
     file: Path | None = None
 
     @field_validator("database")
@@ -107,6 +136,11 @@ class Settings(_Section):
         if value != ":memory:" and not value.startswith("sqlite:///"):
             raise ValueError(f"{value!r} is not a database that this version knows: write sqlite:///PATH")
         return value
+
+    @property
+    def without_effect(self) -> list[str]:
+        """Sections that are read and checked, but that nothing heeds yet: whoever writes a limit must hear of it."""
+        return [name for name in ("budgets", "people", "keys") if getattr(self, name)]
 
     @property
     def simulated(self) -> bool:
@@ -257,7 +291,12 @@ def _explain(file: Path, error: Any, places: Mapping[Place, tuple[int, int]]) ->
 def _known(loc: Place) -> Iterable[str]:
     if not loc:
         return [name for name in Settings.model_fields if name != "file"]
-    sections: dict[str, type[_Section]] = {"models": ModelSettings, "budgets": BudgetSettings}
+    sections: dict[str, type[_Section]] = {
+        "models": ModelSettings,
+        "budgets": BudgetSettings,
+        "people": PersonSettings,
+        "keys": KeySettings,
+    }
     section = sections.get(loc[0])
     if section is None:
         return []

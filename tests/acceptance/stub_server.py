@@ -21,8 +21,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
-import zstandard
 from aiohttp import web
+
+from orchestrion.store.zstd import zstd
 
 Json = dict[str, Any]
 Fate = Literal["served", "429", "500", "cut", "garbage", "refused"]
@@ -275,7 +276,7 @@ def refusal(status: int, message: str, *, code: str | None = None) -> web.Respon
 def read_records(path: Path) -> Iterator[Json]:
     """The outcome lines of a .jsonl or .jsonl.zst file."""
     with path.open("rb") as raw:
-        plain = zstandard.ZstdDecompressor().stream_reader(raw) if path.suffix == ".zst" else raw
+        plain = zstd.ZstdFile(raw) if path.suffix == ".zst" else raw
         for line in io.TextIOWrapper(plain, encoding="utf-8"):
             yield json.loads(line)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-import zstandard
 
+from orchestrion.store.zstd import zstd
 from tests.acceptance.stub_server import Faults, StubServer
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ async def test_faults_do_not_depend_on_the_order_of_requests(client: aiohttp.Cli
 
 async def test_its_process_keeps_count_in_a_log(client: aiohttp.ClientSession, tmp_path: Path) -> None:
     records, log = tmp_path / "records.jsonl.zst", tmp_path / "counts.jsonl"
-    records.write_bytes(zstandard.compress("\n".join(map(json.dumps, RECORDS)).encode()))
+    records.write_bytes(zstd.compress("\n".join(map(json.dumps, RECORDS)).encode()))
     faults = ("--latency", "0.01", "--fault-seed", "7", "--faults", "http500=0.2,http429=0.2")
     command = (sys.executable, "-m", "tests.acceptance.stub_server", "--records", records, "--log", log, *faults)
     server = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)

@@ -264,10 +264,15 @@ async def test_waits_and_signals(journal):
     await journal.signal("r", "other", "0")
     assert journal.signalled() == []
     await journal.signal("r", "go", "1")
-    await journal.signal("r", "go", "2")
+    await journal.signal("r", "go", "2")  # not taken yet: it can be replaced
     assert journal.signalled() == ["r"]
     resumed = await journal.resume("r")
-    assert resumed.signals == {"other": "0", "go": "1"}
+    assert resumed.signals == {"other": "0", "go": "2"}
+    resumed.take("go")
+    await resumed.durable()
+    with pytest.raises(UsageError, match="run 'r' has taken its signal 'go' already: 2"):
+        await journal.signal("r", "go", "3")
+    await journal.signal("r", "go", "2")  # delivered again: nothing changes
     assert (journal.find("r").status, journal.find("r").wants, journal.signalled()) == ("running", None, [])
 
 

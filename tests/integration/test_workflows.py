@@ -692,8 +692,12 @@ async def test_a_run_parks_until_its_signal_comes(open_app):
         assert (await o.run(approved, "a", id="r")).status == "waiting"
     async with open_app(worker) as o:
         assert o.journal.signalled() == []
+        await o.signal("r", "decision", "perhaps")
+        run = await o.run(approved, "a", id="r")
+        assert run.status == "waiting", "a value of another type is refused, and the run goes on waiting"
+        with pytest.raises(RunWaiting, match=r"its signal 'decision' was refused: .* got \"perhaps\"\. Send it again"):
+            _ = run.result
         await o.signal("r", "decision", True)
-        await o.signal("r", "decision", False)  # the first of a name stands
         assert o.journal.signalled() == ["r"]
         assert (await o.run(approved, "a", id="r")).result == "w:w:a"
         assert o.journal.signalled() == []
@@ -888,3 +892,12 @@ async def test_two_processes_that_start_a_run_at_the_same_moment_perform_it_once
     async with open_app() as o:
         assert kinds(o)["unknown"] == 0
         assert o.find("r", two_steps).cost == 60_000
+
+
+async def test_a_step_after_a_run_is_outside_it(open_app):
+    """The scope of a run ends with it, in the task that awaited it, too."""
+    single = Step("single", policy="w")
+    async with open_app(echo()) as o:
+        await o.run(single, "a", id="r")
+        with pytest.raises(WorkflowError, match="a step was called outside a workflow"):
+            single("b")

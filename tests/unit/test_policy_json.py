@@ -188,5 +188,5 @@ def test_what_has_no_json_form_is_said(tmp_path):
 
     with pytest.raises(PolicyError, match="Mine has no JSON form"):
         dump_policy(cascade(Mine(), "b"))
-    with pytest.raises(PolicyError, match=r"check '<lambda>' is code"):
+    with pytest.raises(PolicyError, match=r"check 'check' is code"):
         write_policy(tmp_path / "p.json", SavedPolicy(fixed("a"), (as_check(lambda value: True),)))

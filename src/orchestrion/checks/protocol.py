@@ -81,9 +81,9 @@ def verdict(name: str, said: Any) -> Verdict:
     )
 
 
-def as_check(check: Check | Callable[..., Any]) -> Check:
-    """The check itself, or a plain function as one."""
+def as_check(check: Check | Callable[..., Any], *, nameless: str = "check") -> Check:
+    """The check itself, or a plain function as one; ``nameless`` is what a lambda's is called."""
     if isinstance(check, Check):
         return check
-    as_code: Check = CodeCheck(check)
+    as_code: Check = CodeCheck(check, name=nameless if getattr(check, "__name__", "") == "<lambda>" else None)
     return as_code

@@ -10,6 +10,7 @@ import click
 from orchestrion.cli.load import config_option, open_existing
 from orchestrion.errors import UsageError
 from orchestrion.evidence.records import line_of
+from orchestrion.store.zstd import zstd
 
 
 @click.group("outcomes")
@@ -42,9 +43,7 @@ def _open(out: Path):  # type: ignore[no-untyped-def]  # a binary file or a comp
         return click.open_file("-", "wb")
     try:
         if out.suffix == ".zst":
-            import zstandard
-
-            return zstandard.open(out, "wb")
+            return zstd.open(out, "wb")
         return out.open("wb")
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None

@@ -11,10 +11,10 @@ from pydantic_core import to_json
 from orchestrion.cli.load import config_option, json_option
 from orchestrion.domain import Money, Price, dollars, usd
 from orchestrion.engine.replay import Baseline, Replay, replay
-from orchestrion.engine.saved import read_policy
+from orchestrion.engine.saved import find_policy
 from orchestrion.errors import UsageError
 from orchestrion.evidence.records import read_outcomes
-from orchestrion.settings import find_settings, read_settings
+from orchestrion.settings import Settings, find_settings, read_settings
 
 
 @click.command("replay")
@@ -26,6 +26,7 @@ from orchestrion.settings import find_settings, read_settings
     metavar="POLICY.json",
     help="The policy: a file, or a name from the settings.",
 )
+@click.option("--step", help="The step whose records are replayed, where there are several.")
 @click.option(
     "--frontier", metavar="WORKER", help="The worker to compare with (default: the best one that answered every task)."
 )
@@ -39,6 +40,7 @@ from orchestrion.settings import find_settings, read_settings
 def command(
     records: tuple[Path, ...],
     policy_file: str,
+    step: str | None,
     frontier: str | None,
     out: Path | None,
     *,
@@ -50,13 +52,10 @@ def command(
     RECORDS are outcome files (.jsonl or .jsonl.zst). Costs come from the tokens where the settings price a worker of the
     same name, else from cost_usd.
     """
-    settings = read_settings(config) if config or find_settings() else None
-    prices: dict[str, Price] = (
-        {name: model.price.price() for name, model in settings.models.items() if model.price} if settings else {}
-    )
-    named = settings is not None and policy_file in settings.policies
-    saved = read_policy(settings.path(settings.policies[policy_file]) if settings and named else Path(policy_file))
-    result = asyncio.run(replay(read_outcomes(records), saved, frontier=frontier, prices=prices))
+    settings = read_settings(config) if config or find_settings() else Settings()
+    prices: dict[str, Price] = {name: model.price.price() for name, model in settings.models.items() if model.price}
+    saved = find_policy(policy_file, settings)
+    result = asyncio.run(replay(read_outcomes(records), saved, step=step, frontier=frontier, prices=prices))
     if out:
         _write_attempts(out, result)
     if as_json:
@@ -101,7 +100,9 @@ def _lines(result: Replay, name: str) -> list[str]:
             seen.add(baseline.worker)
             lines.append(_row(f"{label} ({baseline.worker})", baseline.quality, baseline.cost, n))
     if not result.frontier:
-        lines.append("no worker answered every task that was replayed, so there is nothing to compare with.")
+        lines.append(
+            "the frontier did not answer every task that was replayed (live, it is asked the hard ones only): nothing to compare with."
+        )
     else:
         lines += _compared(result, result.frontier)
     if result.stopped:

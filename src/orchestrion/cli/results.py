@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Money, usd
 from orchestrion.engine.workflow import Run
-from orchestrion.errors import UsageError
+from orchestrion.errors import JournalMismatch, UsageError
 
 NAMED = 3
 """So many failures are named at the end; the results file has them all."""
@@ -113,14 +113,19 @@ class Summary:
         lines = [f"skipped: {one}" for one in self.bad]
         failed = [run for run in self.runs if run.status == "failed"]
         lines += [f"failed: {run.id}: {str(run.error)[:300]}" for run in failed[:NAMED]]
+        waiting = [run for run in self.runs if run.status == "waiting"]
+        lines += [f"waiting: {run.id}: {run.error or f'for its signal {run.wants!r}'}" for run in waiting[:NAMED]]
+        if waiting:
+            lines.append("`orchestrion runs signal ID NAME VALUE` delivers one; then the same command goes on.")
         if failed:
             more = f"{len(failed) - NAMED} more failed. " if len(failed) > NAMED else ""
-            go_on = "" if again else "; --retry-failed goes on with failed runs"
+            mended = not again and not all(isinstance(run.error, JournalMismatch) for run in failed)
+            go_on = "; --retry-failed goes on with failed runs" if mended else ""
             lines.append(f"{more}`orchestrion runs show ID` shows what was asked{go_on}.")
         if self.unknown_calls:
             lines.append(
-                f"{self.unknown_calls} calls broke off, or were in flight when a process died: nobody knows what they "
-                f"were charged, so they are booked in full, {shown(self.unknown)} of the cost."
+                f"calls that broke off, or were in flight when a process died: {self.unknown_calls}. Nobody knows what "
+                f"was charged for them, so they are booked in full: {shown(self.unknown)} of the cost."
             )
         if self.left:
             lines.append("The same command goes on where this one stopped.")

@@ -114,10 +114,16 @@ async def _run(
     async with Orchestrion.open(settings) as o:
         steps = steps_of(workflow)
         policies = _policies(o, chosen, steps)
-        o.check_keys(check_workers(steps, policies, o.workers))
+        asked = check_workers(steps, policies, o.workers)
         if dry_run:
             _dry_run(o, steps, policies, tasks, as_json=as_json)
             return 0
+        o.check_keys(asked)
+        if settings.without_effect:
+            click.echo(
+                f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet.",
+                err=True,
+            )
         batch = batch or "+".join(
             [f"{workflow.name}:{path.name.split('.')[0]}", *(f"{s}={p.name}" for s, p in sorted(policies.items()))]
         )
@@ -141,7 +147,8 @@ async def _run(
             if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
         }
         if not quiet and known:
-            click.echo(f"batch '{batch}' goes on: {len(before)} of {len(tasks)} runs had ended.", err=True)
+            gone_on = len(before & {start.id for start in starts})
+            click.echo(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.", err=True)
         runs: dict[str, Run] = {}
         with Progress(len(tasks), quiet=quiet, shown=money(o.settings)) as progress:
             _stop_on_signals(o, progress)

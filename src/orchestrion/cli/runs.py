@@ -38,6 +38,7 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
         async with open_existing(config) as o:
             rows = o.database.read(queries("journal")["list_runs"], {"status": status, "batch": batch, "limit": limit})
             shown = money(o.settings)
+            come = set(o.journal.signalled())
             counts = dict(o.database.read(queries("journal")["count_runs"], {"batch": batch}))
         names = (
             "id",
@@ -72,6 +73,7 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
         for run in runs:
             lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
             wants = f"  waits for '{run['wants']}'" if run["wants"] else ""
+            wants += ", which has come: `runs resume` goes on" if run["id"] in come else ""
             click.echo(
                 f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {_ago(run['updated']):>8}  {run['id']}{wants}{lost}"
             )

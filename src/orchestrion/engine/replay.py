@@ -64,15 +64,29 @@ async def replay(
     outcomes: Iterable[Outcome],
     saved: SavedPolicy,
     *,
+    step: str | None = None,
     frontier: str | None = None,
     prices: Mapping[str, Price] | None = None,
 ) -> Replay:
-    """Replay a policy. Raises RecordsError where the records lack a worker that it needs, or hold no task at all."""
+    """Replay a policy over the records of one step. ``frontier`` defaults to the worker that scores best.
+
+    Raises RecordsError where the records hold several steps and none is named, lack a worker, or hold no task at all.
+    """
     by_task: dict[TaskKey, list[Outcome]] = defaultdict(list)
     workers: dict[str, None] = {}
+    steps: dict[str, None] = {}
     for outcome in outcomes:
+        steps.setdefault(outcome.step or "")
+        if step and outcome.step != step:
+            continue
         by_task[outcome.workload, outcome.step, outcome.task_id].append(outcome)
         workers.setdefault(outcome.worker)
+    if step and step not in steps:
+        raise RecordsError(f"the records have no step '{step}'.{nearest(step, steps)}")
+    if not step and len(steps) > 1:
+        raise RecordsError(
+            f"the records are of several steps ({', '.join(steps)}), and a policy is one step's: name it with --step."
+        )
     if not by_task:
         raise RecordsError("there are no outcomes in these files.")
     for name in [*saved.policy.calls(), *([frontier] if frontier else [])]:
@@ -93,7 +107,7 @@ async def replay(
         quality=fmean(scores) if scores else None,
         cost=sum(attempt.cost for one in replayed for attempt in one.attempts),
         stopped=sum(one.accepted is None for one in replayed),
-        frontier=_frontier(baselines, frontier),
+        frontier=next((b for b in baselines if b.worker == (frontier or _best(kept, priced))), None),
         cheapest=min(baselines, key=lambda b: b.cost, default=None),
         calls=dict(Counter(attempt.call.worker for one in replayed for attempt in one.attempts)),
         unrecorded=len(done) - len(replayed),
@@ -161,8 +175,13 @@ def _baseline(worker: str, tasks: list[list[Outcome]], prices: Mapping[str, Pric
     return Baseline(worker, fmean(known) if len(known) == len(scores) else None, cost)
 
 
-def _frontier(baselines: list[Baseline], named: str | None) -> Baseline | None:
-    """The one named, else the best of the complete ones (of equals, the dearest)."""
-    if named:
-        return next((baseline for baseline in baselines if baseline.worker == named), None)
-    return max(baselines, key=lambda b: (b.quality or 0.0, b.cost), default=None)
+def _best(tasks: Iterable[list[Outcome]], prices: Mapping[str, Price]) -> str:
+    """The worker whose plain first answers score best on average; of equals, and without labels, the dearest."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    costs: dict[str, list[Money]] = defaultdict(list)
+    for rows in tasks:
+        for row in rows:
+            if row.context is None and row.sample == 0 and not row.failure:
+                scores[row.worker].append(row.score or 0.0)
+                costs[row.worker].append(recorded_cost(row, prices.get(row.worker)))
+    return max(scores, key=lambda worker: (fmean(scores[worker]), fmean(costs[worker])), default="")

@@ -11,6 +11,7 @@ from orchestrion.checks.rules import dump_rule, load_rule
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.errors import PolicyError
 from orchestrion.policy.protocol import dump_policy, load_policy
+from orchestrion.settings import Settings, nearest
 
 FORMAT = "orchestrion/policy/1"
 
@@ -35,6 +36,17 @@ def read_policy(path: Path, *, name: str | None = None) -> SavedPolicy:
         raise PolicyError(f"policy file {path}: checks: expected a list of rules, got {str(rules)[:80]!r}.")
     checks = tuple(load_rule(rule, where=f"{path}: checks[{i}]") for i, rule in enumerate(rules))
     return SavedPolicy(policy, checks, name or path.stem)
+
+
+def find_policy(name: str, settings: Settings) -> SavedPolicy:
+    """A saved policy: a name from the settings, or a path. Raises PolicyError."""
+    if name in settings.policies:
+        return read_policy(settings.path(settings.policies[name]), name=name)
+    if name.endswith(".json"):
+        return read_policy(Path(name), name=name)
+    raise PolicyError(
+        f"no policy is called '{name}' in the settings, and it is no .json file.{nearest(name, settings.policies)}"
+    )
 
 
 def write_policy(path: Path, saved: SavedPolicy, *, about: str | None = None) -> None:

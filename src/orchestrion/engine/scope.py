@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrion.errors import WorkflowError
 from orchestrion.journal.protocol import Key
@@ -46,9 +46,14 @@ class Scope:
         self._blocks += 1
         return f"{self.path}{self._blocks - 1}."
 
-    def enter(self) -> None:
-        """Stand in this branch, in the current asyncio task."""
-        _here.set(self)
+    def enter(self) -> Token[Scope]:
+        """Stand in this branch, in the current asyncio task, until ``leave``."""
+        return _here.set(self)
+
+    @staticmethod
+    def leave(token: Token[Scope]) -> None:
+        """Stand where the task stood before."""
+        _here.reset(token)
 
 
 class Parted(BaseException):  # not an error
@@ -60,11 +65,12 @@ class Interrupted(Parted):
 
 
 class Waits(Parted):
-    """The run waits for a signal and leaves memory."""
+    """The run waits for a signal and leaves memory; ``problem`` says what was wrong with the value that came."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, problem: str | None = None) -> None:
         super().__init__(name)
         self.name = name
+        self.problem = problem
 
 
 def here() -> Scope:
@@ -119,10 +125,17 @@ async def map(function: Callable[[I], Awaitable[T]], items: Iterable[I], *, limi
 async def wait_for(name: str, *, output: Any = str) -> Any:
     """The value of a signal, as ``output``'s type. Until it has come the run waits, in the database only.
 
-    Code before a wait runs again when the run comes back, its steps from the journal.
+    Code before a wait runs again when the run comes back, its steps from the journal. A value that has not the type is
+    refused: the run goes on waiting, and another may be sent.
     """
-    execution = here().execution
-    text = execution.log.signals.get(name)
+    log = here().execution.log
+    text = log.signals.get(name)
     if text is None:
         raise Waits(name)
-    return TypeAdapter(output).validate_json(text)
+    try:
+        value = TypeAdapter(output).validate_json(text)
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"]
+        raise Waits(name, f"its signal '{name}' was refused: {said}, got {text[:80]}. Send it again.") from None
+    log.take(name)
+    return value

@@ -78,7 +78,7 @@ class Step(Generic[T]):
         self.instructions = instructions
         self.output = output
         self.policy: Policy | None = as_policy(policy) if policy is not None else None
-        self.checks: tuple[Check, ...] = tuple(as_check(check) for check in checks)
+        self.checks: tuple[Check, ...] = tuple(as_check(check, nameless=f"check{i}") for i, check in enumerate(checks))
         self.workers: Mapping[str, Worker] = {worker.name: worker for worker in workers}
         self.max_output = max_output
         self.extra: Mapping[str, Any] = extra or {}

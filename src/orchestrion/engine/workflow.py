@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrion.domain import Money, digest, dollars
+from orchestrion.domain import Money, digest, dollars, usd
 from orchestrion.engine.execution import Execution, House, SavedPolicy
 from orchestrion.engine.perform import mismatch
 from orchestrion.engine.scope import Interrupted, Scope, Waits
@@ -120,6 +120,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error: RunError | None = None
     wants: str | None = None
     text: str | None = None
+
+    @property
+    def cost_usd(self) -> float:
+        """The cost in dollars."""
+        return usd(self.cost)
 
     @property
     def result(self) -> Any:
@@ -255,19 +260,20 @@ class Runner:
             policies=start.policies,
         )
         tracing = self._house.tracing
+        entered = Scope(execution).enter()
         status = "done"
         text: str | None = None
         error: RunError | None = None
         wants: str | None = None
         try:
             with tracing.run(workflow.name, start.id) if tracing.on else nullcontext():
-                Scope(execution).enter()
                 result = await workflow.function(value)
             text = _text(workflow, execution, result)
         except Interrupted:
             status = "running"
         except Waits as waits:
             status, wants = "waiting", waits.name
+            error = RunWaiting(f"run '{start.id}' waits: {waits.problem}") if waits.problem else None
         except RunCancelled as cancelled:
             status, error = "cancelled", cancelled
         except (StoreError, RunBusy):
@@ -283,6 +289,8 @@ class Runner:
             log.release()
             self._released[start.id] = log
             raise
+        finally:
+            Scope.leave(entered)
         await log.finish(status, result=text, error=str(error) if error else None, wants=wants)
         return Run(
             id=start.id,

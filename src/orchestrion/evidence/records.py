@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
-import zstandard
 
 from orchestrion.domain import Outcome
 from orchestrion.errors import RecordsError
+from orchestrion.store.zstd import zstd
 
 _decoder = msgspec.json.Decoder(Outcome)
 
@@ -26,7 +26,7 @@ def opened(path: Path) -> Iterator[TextIO]:
         raise RecordsError(f"{path} cannot be read: {error.strerror or error}.") from None
     with file:
         if path.suffix == ".zst":
-            yield io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8")
+            yield io.TextIOWrapper(zstd.ZstdFile(file), encoding="utf-8")
         else:
             yield io.TextIOWrapper(file, encoding="utf-8-sig")
 
@@ -51,7 +51,7 @@ def read_outcomes(paths: Iterable[Path]) -> Iterator[Outcome]:
             raise RecordsError(f"{path}:{line_no}: this line is not JSON: {error}.") from None
         except UnicodeDecodeError:
             raise RecordsError(f"{path}:{line_no + 1}: this is not UTF-8 text. Save the file as UTF-8.") from None
-        except zstandard.ZstdError as error:
+        except (zstd.ZstdError, EOFError) as error:
             raise RecordsError(f"{path}: this is not a zstd file, or it is cut off: {error}.") from None
 
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
-import zstandard
 from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Attempt, Call, Failure, Usage, Verdict
+from orchestrion.store.zstd import zstd
 
 COMPRESS_FROM = 2048
+LEVEL = 3
 
 
 def pack(text: str | None) -> str | bytes | None:
     """A text as the database keeps it: compressed where it is long."""
     if text is None or len(text) < COMPRESS_FROM:
         return text
-    return _compressor().compress(text.encode())
+    return zstd.compress(text.encode(), LEVEL)
 
 
 def unpack(stored: str | bytes | None) -> str | None:
     """The text that ``pack`` was given."""
-    return zstandard.decompress(stored).decode() if isinstance(stored, bytes) else stored
+    return zstd.decompress(stored).decode() if isinstance(stored, bytes) else stored
 
 
 def encode_calls(calls: list[tuple[int, Call]]) -> str:
@@ -78,8 +78,3 @@ def decode_attempt(call: Call, hold: int, cost: int, output: str | bytes | None,
         hold=hold,
     )
     return attempt, "verdicts" in data
-
-
-@lru_cache(maxsize=1)
-def _compressor() -> zstandard.ZstdCompressor:
-    return zstandard.ZstdCompressor(level=3)

@@ -29,6 +29,7 @@ WRITES = (
     "hold",
     "post",
     "signal",
+    "taken",
     "finish",
     "cancel",
     "reopen",
@@ -116,6 +117,9 @@ class EmbeddedRunLog:
             fresh[3] = accepted  # its row still gathers: most answers are accepted in the commit that notes them
         else:
             self._writer.put("accept", (accepted, hold))
+
+    def take(self, signal: str) -> None:
+        self._writer.put("taken", (self.no, signal))
 
     def durable(self) -> Awaitable[None]:
         return self._writer.durable() if self._mine else self._claimed()
@@ -220,8 +224,15 @@ class EmbeddedJournal:
         await self._update("cancel", run_id, time.time())
 
     async def signal(self, run_id: str, name: str, value: str) -> None:
-        self._writer.put("signal", (self.number(run_id), name, pack(value), time.time()))
+        no = self.number(run_id)
+        record = self.find(run_id)
+        if record and record.status == "done":
+            raise UsageError(f"run '{run_id}' is done: it takes no signal any more.")
+        self._writer.put("signal", (no, name, pack(value), time.time()))
         await self._writer.durable()
+        stored = {key: unpack(text) for key, text in self._database.read(self._sql["signals"], (no,))}
+        if stored[name] != value:
+            raise UsageError(f"run '{run_id}' has taken its signal '{name}' already: {stored[name]}.")
 
     def cancelled(self) -> set[int]:
         """Runs of this process that somebody asked to cancel."""

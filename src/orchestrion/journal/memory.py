@@ -22,6 +22,7 @@ class MemoryRunLog:
     attempts: dict[int, tuple[Attempt, bool]] = field(default_factory=dict)
     accepted: dict[int, bool] = field(default_factory=dict)
     signals: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
     cost: int = 0
     status: str = "running"
     owned: bool = True
@@ -75,6 +76,9 @@ class MemoryRunLog:
 
     def accept(self, hold: int, *, constrained: bool) -> None:
         self.accepted[hold] = constrained
+
+    def take(self, signal: str) -> None:
+        self.taken.add(signal)
 
     def durable(self) -> Awaitable[None]:
         if self._done is None:
@@ -141,7 +145,12 @@ class MemoryJournal:
             log.status, log.error, log.cancel = "running", None, False
 
     async def signal(self, run_id: str, name: str, value: str) -> None:
-        self._log(run_id).signals.setdefault(name, value)
+        log = self._log(run_id)
+        if log.status == "done":
+            raise UsageError(f"run '{run_id}' is done: it takes no signal any more.")
+        if name in log.taken and log.signals[name] != value:
+            raise UsageError(f"run '{run_id}' has taken its signal '{name}' already: {log.signals[name]}.")
+        log.signals[name] = value
 
     async def cancel(self, run_id: str) -> None:
         log = self._log(run_id)

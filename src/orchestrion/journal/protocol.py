@@ -119,6 +119,10 @@ class RunLog(Protocol):
         """Note which attempt is the answer."""
         ...
 
+    def take(self, signal: str) -> None:
+        """Note that the workflow has taken a signal: its value stands from now on."""
+        ...
+
     def durable(self) -> Awaitable[None]:
         """Done when everything noted so far survives a crash. Raises RunBusy where another process has this run."""
         ...
@@ -154,7 +158,10 @@ class Journal(Protocol):
         ...
 
     async def signal(self, run_id: str, name: str, value: str) -> None:
-        """Deliver a signal, durably; the first of a name stands."""
+        """Deliver a signal, durably; it can be replaced until the workflow has taken it.
+
+        Raises UsageError for a run that is done, and for another value than the one taken.
+        """
         ...
 
     async def cancel(self, run_id: str) -> None:

@@ -17,7 +17,7 @@ from functools import lru_cache, reduce
 from itertools import accumulate
 from typing import TypeAlias
 
-from orchestrion.domain import Accept, Ask, Attempt, Call, Decision, Funds, Message, Stop, Task
+from orchestrion.domain import Accept, Ask, Attempt, Call, Decision, Failure, Funds, Message, Stop, Task
 from orchestrion.policy.protocol import Policy, kind, load_policy
 
 PolicyLike: TypeAlias = Policy | str
@@ -220,7 +220,7 @@ class Corrected:
         if not isinstance(decision, Stop) or decision.kind != "checks":
             return decision
         tried = decision.attempts
-        refused = [attempt for attempt in tried if not attempt.failure and not attempt.passed]
+        refused = [a for a in tried if not a.failure and not a.passed and not a.broken]
         if not refused:
             return decision
         attempt = refused[-1]
@@ -395,6 +395,10 @@ def _refused(last: tuple[Attempt, ...], attempts: tuple[Attempt, ...] | None = N
         return Stop("; ".join(f"{a.call.worker}: {a.failure.message}" for a in last if a.failure), "failed", tried)
     said = [f"{v.check}: {v.reason or 'not passed'}" for a in last for v in a.verdicts if not v.passed]
     return Stop("; ".join(dict.fromkeys(said)), "checks", tried)
+
+
+def _failed(worker: str, failure: Failure) -> str:
+    return failure.message if failure.message.startswith(worker) else f"{worker}: {failure.message}"
 
 
 def _gravest(stops: list[Stop]) -> Stop:

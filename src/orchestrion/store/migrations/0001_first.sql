@@ -81,10 +81,12 @@ select hold, 'hold' as kind, account, amount, run, at from hold
 union all
 select post.hold, post.kind, hold.account, post.amount, hold.run, post.at from post join hold on hold.hold = post.hold;
 
+-- What waiting runs are told. A value can be replaced until the workflow has taken it.
 create table signal (
     run   integer not null,
     name  text not null,
     value blob not null,
     at    real not null,
+    taken integer not null default 0,
     primary key (run, name)
 ) without rowid;

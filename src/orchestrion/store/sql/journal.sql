@@ -22,7 +22,11 @@ insert into hold (hold, account, amount, run, at) values (?, ?, ?, ?, ?);
 insert into post (hold, kind, amount, at) values (?, ?, ?, ?);
 
 -- name: signal
-insert into signal (run, name, value, at) values (?, ?, ?, ?) on conflict (run, name) do nothing;
+insert into signal (run, name, value, at) values (?, ?, ?, ?)
+on conflict (run, name) do update set value = excluded.value, at = excluded.at where taken = 0;
+
+-- name: taken
+update signal set taken = 1 where run = ? and name = ?;
 
 -- name: finish
 update run set status = ?, result = ?, error = ?, wants = ?, updated = ?, owner = null where no = ?;
