@@ -190,7 +190,7 @@ def cancel(run_id: str, *, config: str | None) -> int:
 @click.argument("value")
 @config_option
 def send_signal(run_id: str, name: str, value: str, *, config: str | None) -> None:
-    """Deliver a signal that a run waits for. VALUE is JSON, or else a text; the first value of a name stands."""
+    """Deliver a signal that a run waits for. VALUE is JSON, or else a text; it can be replaced until the workflow has taken it."""
 
     async def go() -> None:
         async with open_existing(config) as o:
