@@ -61,7 +61,7 @@ def command(
     if as_json:
         click.echo(to_json(_as_json(result)).decode())
         return
-    for line in _lines(result, saved.name):
+    for line in _lines(result, Path(saved.name).stem):
         click.echo(line)
 
 
