@@ -96,7 +96,9 @@ async def durable(concurrency: int, n: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(database=f"sqlite:///{folder}/bench.db")
         async with Orchestrion.open(settings, workers=[Instant("cheap"), Instant("frontier")]) as o:
-            async for _ in o.run_all(steps(5), [Start(id=f"w{i}", task_id="warm", input="x") for i in range(concurrency)]):
+            async for _ in o.run_all(
+                steps(5), [Start(id=f"w{i}", task_id="warm", input="x") for i in range(concurrency)]
+            ):
                 pass
             flow = steps(n)
             started = time.perf_counter()

@@ -58,6 +58,11 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def storable(text: str) -> str:
+    """A text that UTF-8 can hold: half of a character, as broken JSON may leave it, becomes "?"."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class Task(msgspec.Struct, frozen=True):
     """One unit of input. ``step`` names the step that it is put to; ``reference`` never reaches a policy."""
 

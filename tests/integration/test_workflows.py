@@ -319,7 +319,7 @@ async def test_a_failed_run_says_why_and_what_it_cost(open_app):
         [(hold, held)] = [(hold, amount) for hold, kind, amount in entries(o) if kind == "unknown"]
         assert (run.status, run.cost) == ("failed", 30_000 + held)  # it may have been billed: booked in full
         assert (hold, "hold", held) in entries(o)
-        with pytest.raises(StepFailed, match="step 'second' has no accepted answer: w: w: status 500") as caught:
+        with pytest.raises(StepFailed, match="step 'second' has no accepted answer: w: status 500") as caught:
             _ = run.result
         assert caught.value.step == "second"
         assert [attempt.failure and attempt.failure.kind for attempt in caught.value.history] == ["http_500"]

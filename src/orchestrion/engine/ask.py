@@ -201,6 +201,7 @@ def asker_for(site: Site, attempt: Attempt) -> AskWorker:
         for remembered in memory.history if memory else ():
             if not remembered.failure and memory and memory.digest == digest(text):
                 return Reply(remembered.output or "", usage=remembered.usage, cost=remembered.cost)
+        execution.proceed()
         worker = execution.worker(name, site.step)
         request = Request(
             messages=messages, task_id=site.task.id, step=f"{site.step.name}~", sample=attempt.call.sample

@@ -50,10 +50,10 @@ async def run_batch(
             run = await ended.get()
             if run is None:
                 left -= 1
-                if error:
-                    raise error
             else:
                 yield run
+        if error:  # the other lanes have ended the runs that they had begun: what was asked is paid for
+            raise error
     finally:
         for task in lanes:
             task.cancel()

@@ -124,6 +124,11 @@ async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
         attempt = remembered
         if not attempt.failure:
             value, answer, problems = site.step.read(attempt.output or "", attempt.answer, attempt.finish_reason)
+            if problems and attempt.hold == memory.accepted and attempt.usable:
+                raise JournalMismatch(
+                    f"run '{site.execution.id}' cannot go on: the answer that step {site.key} accepted does not have its "
+                    f"type any more ({problems[0].reason}). Start a new run under another id, or bring the old type back."
+                )
             attempt = replace(attempt, value=value, answer=answer, verdicts=attempt.verdicts or problems)
             if attempt.hold in memory.unchecked:
                 attempt = await rejudge(site, history, replace(attempt, verdicts=problems))

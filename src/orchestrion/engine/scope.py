@@ -105,7 +105,7 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
             task.cancel()
         await asyncio.wait(tasks)
         raise
-    errors = [error for task in tasks if (error := task.exception())]
+    errors = [error for task in tasks if (error := asyncio.CancelledError() if task.cancelled() else task.exception())]
     if errors:
         raise next((error for error in errors if not isinstance(error, Waits)), errors[0])
     return [task.result() for task in tasks]

@@ -134,6 +134,8 @@ class Step(Generic[T]):
                 for e in error.errors(include_url=False)[:3]
             ]
             return None, "; ".join(said)
+        except Exception as error:  # a validator of the user's: the answer is paid for and must not be lost
+            return None, f"its type raised {type(error).__name__}: {error}"
 
     def read(
         self, output: str, answer: str | None, finish_reason: str | None
@@ -144,7 +146,11 @@ class Step(Generic[T]):
             return value, answer, (Verdict(COMPLETE, False, 0.0, "the answer was cut at its output limit"),)
         if problem:
             return None, answer, (Verdict(SCHEMA, False, 0.0, problem),)
-        return value, self.answer(value) if answer is None else answer, ()
+        try:
+            return value, self.answer(value) if answer is None else answer, ()
+        except Exception as error:
+            reason = f"the step's answer function raised {type(error).__name__}: {error}"
+            return value, output, (Verdict(SCHEMA, False, 0.0, reason, broken=True),)
 
     def answer(self, value: Any) -> str:
         """The text by which a value is compared with others."""
@@ -163,7 +169,7 @@ def step(function: Callable[[Any], T] | Callable[[Any], Awaitable[T]]) -> Step[T
     if len(parameters) != 1:
         raise TypeError(f"a step takes one argument; {name} takes {len(parameters)}")
     output = get_type_hints(function).get("return", Any)
-    return Step(name, output=output, policy=name, workers=(FunctionWorker(name, function),))
+    return Step(name, output=output, policy=name, workers=(FunctionWorker(name, function, text=output is str),))
 
 
 def mend_json(text: str) -> str | None:

@@ -246,7 +246,13 @@ class Runner:
             return ended(record, workflow)
         if record.status in ("failed", "cancelled"):
             await self._journal.reopen(start.id)
-        return await self._journal.resume(start.id, forget_failures=again)
+        try:
+            return await self._journal.resume(start.id, forget_failures=again)
+        except RunBusy:
+            now = self._journal.find(start.id)  # its process may have ended it meanwhile
+            if now and now.status not in ("running", "waiting"):
+                return ended(now, workflow)
+            raise
 
     async def _execute(self, workflow: Workflow[Any], start: Start, value: Any, log: RunLog) -> Run:
         execution = Execution(
@@ -285,10 +291,13 @@ class Runner:
             raise failed
         except Exception as raised:
             status, error = "failed", _workflow_failed(workflow, raised)
-        except asyncio.CancelledError:
-            log.release()
-            self._released[start.id] = log
-            raise
+        except asyncio.CancelledError as cancelled_within:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                log.release()
+                self._released[start.id] = log
+                raise
+            status, error = "failed", _workflow_failed(workflow, cancelled_within)  # nobody cancelled the run itself
         finally:
             Scope.leave(entered)
         await log.finish(status, result=text, error=str(error) if error else None, wants=wants)
@@ -350,7 +359,7 @@ def _refuse_another(record: RunRecord, workflow: Workflow[Any], start: Start, te
         )
 
 
-def _workflow_failed(workflow: Workflow[Any], raised: Exception) -> WorkflowFailed:
+def _workflow_failed(workflow: Workflow[Any], raised: BaseException) -> WorkflowFailed:
     """Where the workflow's own code raised: its innermost frame outside this package."""
     package = str(Path(__file__).parents[1])
     frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if not frame.filename.startswith(package)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from orchestrion.domain import Attempt, Call, Failure, Usage, Verdict
+from orchestrion.domain import Attempt, Call, Failure, Usage, Verdict, storable
 from orchestrion.store.zstd import zstd
 
 COMPRESS_FROM = 2048
@@ -54,9 +54,11 @@ def encode_body(attempt: Attempt, *, checked: bool) -> str:
     if attempt.finish_reason is not None:
         body["finish_reason"] = attempt.finish_reason
     if failure:
-        body["failure"] = (failure.kind, failure.message)
+        body["failure"] = (failure.kind, storable(failure.message))
     if checked:
-        body["verdicts"] = [(v.check, v.passed, v.score, v.reason, v.cost, v.broken) for v in attempt.verdicts]
+        body["verdicts"] = [
+            (v.check, v.passed, v.score, v.reason and storable(v.reason), v.cost, v.broken) for v in attempt.verdicts
+        ]
     return to_json(body).decode()
 
 

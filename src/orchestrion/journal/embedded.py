@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
-from orchestrion.domain import Attempt, Call, Verdict, digest
+from orchestrion.domain import Attempt, Call, Verdict, digest, storable
 from orchestrion.errors import RunBusy, UsageError
 from orchestrion.journal.codec import decode_attempt, decode_calls, encode_body, encode_calls, pack, unpack
 from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory
@@ -28,8 +28,8 @@ WRITES = (
     "accept",
     "hold",
     "post",
-    "signal",
     "taken",
+    "signal",
     "finish",
     "cancel",
     "reopen",
@@ -119,7 +119,7 @@ class EmbeddedRunLog:
             self._writer.put("accept", (accepted, hold))
 
     def take(self, signal: str) -> None:
-        self._writer.put("taken", (self.no, signal))
+        self._writer.put("taken", (pack(self.signals[signal]), self.no, signal))
 
     def durable(self) -> Awaitable[None]:
         return self._writer.durable() if self._mine else self._claimed()
@@ -136,7 +136,7 @@ class EmbeddedRunLog:
     ) -> None:
         if self.no in self._writer.lost:
             return
-        self._writer.put("finish", (status, pack(result), error, wants, time.time(), self.no))
+        self._writer.put("finish", (status, pack(result), error and storable(error), wants, time.time(), self.no))
         await self._writer.durable()
         if self._record != "full" and status in ("done", "failed"):
             self.forget()
@@ -214,7 +214,8 @@ class EmbeddedJournal:
             )
         log = EmbeddedRunLog(self._database, no, run_id, self._record)
         log._mine = True
-        log.remember(cost=record[0][-1], forget_failures=forget_failures)
+        taken = self._database.read(self._sql["find"], (run_id,))  # again: its last process may have ended it just now
+        log.remember(cost=taken[0][-1], forget_failures=forget_failures)
         return log
 
     async def reopen(self, run_id: str) -> None:

@@ -232,7 +232,7 @@ class Corrected:
             if answered.passed:
                 return Accept(answered, answered.confidence)
             tried = (*tried, answered)
-            if answered.failure:
+            if answered.failure or answered.broken:
                 break
             attempt = answered
         return _refused(tried[-1:], tried)
@@ -392,7 +392,7 @@ def _refused(last: tuple[Attempt, ...], attempts: tuple[Attempt, ...] | None = N
     """Why none of the last was accepted: their failures where all failed, else what the checks said."""
     tried = last if attempts is None else attempts
     if all(attempt.failure for attempt in last):
-        return Stop("; ".join(f"{a.call.worker}: {a.failure.message}" for a in last if a.failure), "failed", tried)
+        return Stop("; ".join(_failed(a.call.worker, a.failure) for a in last if a.failure), "failed", tried)
     said = [f"{v.check}: {v.reason or 'not passed'}" for a in last for v in a.verdicts if not v.passed]
     return Stop("; ".join(dict.fromkeys(said)), "checks", tried)
 

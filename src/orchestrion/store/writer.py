@@ -40,17 +40,16 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gathered: dict[str, list[Row]] = {}
         self.batch = 0
-        self._waiters: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._writing = False
         self._scheduled = False
-        self._queue: queue.SimpleQueue[tuple[dict[str, list[Row]], asyncio.Future[None] | None] | None] = (
+        self._queue: queue.SimpleQueue[tuple[dict[str, list[Row]], list[asyncio.Future[None]]] | None] = (
             queue.SimpleQueue()
         )
         self._thread: threading.Thread | None = None
         self.broken: StoreError | None = None
         self.lost: set[Any] = set()
         """First values of rows whose claim another process had made before."""
-        self.commits = 0
 
     def put(self, statement: str, row: Row) -> int:
         """Add a row to the next commit; ``durable`` tells when it is done. Raises StoreError after a failed commit.
@@ -69,17 +68,18 @@ class Writer:
         return self.batch
 
     def durable(self) -> asyncio.Future[None]:
-        """A future that is done when everything put so far is on disk. Raises StoreError where that failed."""
+        """A future that is done when everything put so far is on disk. Raises StoreError where that failed.
+
+        Each waiter has one of its own: a task that is cancelled cancels what it waits for.
+        """
         if self.broken:
             raise self.broken
-        if self._waiters is None:
-            if self._loop is None:
-                self._start()
-            assert self._loop is not None  # noqa: S101  # set by _start, for the type checker
-            self._waiters = self._loop.create_future()
-            if not self._scheduled and not self._writing:
-                self._schedule()
-        return self._waiters
+        if not self._scheduled and not self._writing:
+            self._schedule()
+        assert self._loop is not None  # noqa: S101  # set by _schedule, for the type checker
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        return waiter
 
     async def close(self) -> None:
         """Write what is left and end the thread."""
@@ -107,7 +107,7 @@ class Writer:
         self._writing = True
         self.batch += 1
         batch, waiters = self._gathered, self._waiters
-        self._gathered, self._waiters = {}, None
+        self._gathered, self._waiters = {}, []
         self._queue.put((batch, waiters))
 
     def _write_batches(self) -> None:
@@ -147,7 +147,6 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("rollback")
             raise
-        self.commits += 1
         return lost
 
     def _lost(self, rows: list[Row]) -> tuple[Any, ...]:
@@ -156,19 +155,20 @@ class Writer:
         }
         return tuple(row[0] for row in rows if row[0] not in present)
 
-    def _done(self, waiters: asyncio.Future[None] | None, error: StoreError | None, lost: tuple[Any, ...]) -> None:
+    def _done(self, waiters: list[asyncio.Future[None]], error: StoreError | None, lost: tuple[Any, ...]) -> None:
         self._writing = False
         self.lost.update(lost)
         if error:
             self.broken = error
-        for future in (waiters, self._waiters if error else None):
-            if future is None or future.done():
-                continue
+            waiters, self._waiters = waiters + self._waiters, []
+        for waiter in waiters:
+            if waiter.done():
+                continue  # its task was cancelled
             if error:
-                future.set_exception(error)
-                future.exception()  # somebody may wait for it or nobody: no warning either way
+                waiter.set_exception(error)
+                waiter.exception()  # somebody may wait for it or nobody: no warning either way
             else:
-                future.set_result(None)
+                waiter.set_result(None)
         if (self._gathered or self._waiters) and not error:
             self._schedule()
 

@@ -18,9 +18,11 @@ class FunctionWorker:
 
     price: Price | None = FREE
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], *, text: bool = False) -> None:
+        """``text``: the function returns a string that is the output as it is, not a JSON value."""
         self.name = name
         self._function = function
+        self._text = text
 
     def bound(self, request: Request) -> Money:
         return 0
@@ -30,7 +32,7 @@ class FunctionWorker:
             value = self._function(request.value)
             if inspect.isawaitable(value):
                 value = await value
+            return Reply(value if self._text and isinstance(value, str) else to_json(value).decode())
         except Exception as error:
             message = f"{self.name} raised {type(error).__name__}: {error}"
             raise WorkerFailed("exception", message, billed="no") from error
-        return Reply(value if isinstance(value, str) else to_json(value).decode())

@@ -26,10 +26,12 @@ insert into signal (run, name, value, at) values (?, ?, ?, ?)
 on conflict (run, name) do update set value = excluded.value, at = excluded.at where taken = 0;
 
 -- name: taken
-update signal set taken = 1 where run = ? and name = ?;
+update signal set value = ?, taken = 1 where run = ? and name = ?;
 
 -- name: finish
-update run set status = ?, result = ?, error = ?, wants = ?, updated = ?, owner = null where no = ?;
+update run set status = case when cancel = 1 and ?1 in ('running', 'waiting') then 'cancelled' else ?1 end,
+               result = ?2, error = ?3, wants = ?4, updated = ?5, owner = null
+where no = ?6;
 
 -- name: cancel
 update run set cancel = 1,
@@ -50,7 +52,7 @@ update ask set input = null where run = ?;
 update attempt set output = ?, body = ? where hold = ?;
 
 -- name: take
-update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null returning no;
+update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting') returning no;
 
 -- name: exists
 select 1 from run where id = ?;

@@ -8,7 +8,8 @@ select no, token from process where ended is null and token <> ?;
 update process set ended = ? where no = ?;
 
 -- name: free_runs
-update run set owner = null where owner = ?;
+update run set owner = null, status = case when cancel = 1 and status in ('running', 'waiting') then 'cancelled' else status end
+where owner = ?;
 
 -- name: book_open_holds
 insert into post (hold, kind, amount, at)
