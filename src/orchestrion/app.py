@@ -16,9 +16,10 @@ from orchestrion.domain import Outcome, Price, digest
 from orchestrion.engine.batch import run_batch
 from orchestrion.engine.execution import House, SavedPolicy
 from orchestrion.engine.saved import find_policy
+from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
-from orchestrion.errors import SettingsError, WorkflowError
+from orchestrion.errors import SettingsError, StoreError, WorkflowError
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.evidence.records import read_answers
 from orchestrion.journal.embedded import EmbeddedJournal, statements
@@ -74,13 +75,17 @@ class Orchestrion:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watch:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
-        if self._session:
-            await self._session.close()
-        await self.database.close()
+        try:
+            if self._watch:
+                self._watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._watch
+        finally:
+            try:
+                if self._session:
+                    await self._session.close()
+            finally:
+                await self.database.close()
 
     async def run(
         self,
@@ -182,7 +187,17 @@ class Orchestrion:
             timeout_s=model.timeout_s,
             extra=model.request,
         )
-        return LimitedWorker(wire, concurrency=model.concurrency, requests_per_minute=model.requests_per_minute)
+        return LimitedWorker(
+            wire,
+            concurrency=model.concurrency,
+            requests_per_minute=model.requests_per_minute,
+            proceed=self._proceed,
+        )
+
+    def _proceed(self) -> None:
+        """Raises Interrupted where no new call may start: what waited for its turn is not sent."""
+        if self._house.stopping:
+            raise Interrupted
 
     def _price(self, name: str, model: ModelSettings) -> Price:
         if model.price:
@@ -201,7 +216,8 @@ class Orchestrion:
         """Runs are cancelled through the database: another process may ask for it."""
         while True:
             await asyncio.sleep(CANCEL_POLL_S)
-            self._house.cancelled = self.journal.cancelled()
+            with contextlib.suppress(StoreError):  # locked just now: asked again in a moment
+                self._house.cancelled = self.journal.cancelled()
 
 
 def as_workflow(workflow: Workflow[Any] | Step[Any]) -> Workflow[Any]:

@@ -63,6 +63,14 @@ class ModelSettings(_Section):
     seed: int = 0
     answers: str | None = None
 
+    @field_validator("request")
+    @classmethod
+    def _nothing_reserved(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        taken = sorted(RESERVED & set(value))
+        if taken:
+            raise ValueError(f"{taken[0]!r} is set by Orchestrion: with another, a call could cost more than was held")
+        return value
+
     @field_validator("api_key")
     @classmethod
     def _named_key(cls, value: str | None) -> str | None:
@@ -93,6 +101,7 @@ class ModelSettings(_Section):
         return value
 
 
+RESERVED = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
 MODEL_KINDS = ("openai-chat",)
 
 
@@ -208,7 +217,7 @@ def read_settings(path: str | Path | None = None) -> Settings:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise SettingsError(f"{file}{at}: this is not YAML: {error.problem or error.context}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date, brackets without end
         raise SettingsError(f"{file}: this is not YAML: {error}") from None
     if data is None:
         data = {}

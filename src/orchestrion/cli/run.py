@@ -181,6 +181,8 @@ def _policies(o: Orchestrion, chosen: Sequence[str], steps: list[Step[Any]]) -> 
 
 def _writable(out: Path) -> None:
     """Results must find a place before anything is paid for."""
+    if out.is_dir():
+        raise UsageError(f"the results cannot be written to {out}: it is a folder. Name a file with --out.")
     folder = out.parent
     if str(out) != "-" and (not folder.is_dir() or not os.access(folder, os.W_OK)):
         raise UsageError(

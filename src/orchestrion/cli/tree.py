@@ -49,6 +49,9 @@ def _call_lines(one: Asked, *, full: bool, shown: Callable[[Money], str]) -> Ite
     )
     attempt = one.attempt
     if attempt is None:
+        if one.posted and one.posted[0] == "void":
+            yield click.style(f"{who}  not sent: it waited when its run was stopped", fg="yellow")
+            return
         booked = f"booked in full, {shown(one.posted[1])}, and asked again" if one.posted else "still held"
         yield click.style(f"{who}  in flight when its process died: {booked}", fg="yellow")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,10 +12,26 @@ import msgspec
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import AskWorker, Check
-from orchestrion.domain import FREE, Attempt, Call, Failure, Message, Money, Reply, Request, Usage, Verdict, digest
+from orchestrion.domain import (
+    COMPLETE,
+    FREE,
+    SCHEMA,
+    Attempt,
+    Call,
+    Failure,
+    Message,
+    Money,
+    Reply,
+    Request,
+    Task,
+    Usage,
+    Verdict,
+    digest,
+)
+from orchestrion.engine.scope import Parted
 from orchestrion.errors import RunBusy, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
-from orchestrion.workers.protocol import Worker
+from orchestrion.workers.protocol import NotSent, Worker
 
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
@@ -105,25 +122,46 @@ async def rejudge(site: Site, history: tuple[Attempt, ...], attempt: Attempt) ->
 def _judge(
     site: Site, history: tuple[Attempt, ...], attempt: Attempt, recorded: tuple[Verdict, ...]
 ) -> tuple[tuple[Verdict, ...], list[Awaitable[Verdict]]]:
-    """The verdicts that are there at once, and those to await. An output of the wrong form is not judged further."""
-    verdicts = list(attempt.verdicts)
+    """The verdicts that are there at once, and those to await. An output of the wrong form is not judged further.
+
+    ``recorded`` verdicts, in a replay, keep their order; those of checks that are at hand are asked again in their place.
+    """
+    if attempt.verdicts or any(verdict.check in (SCHEMA, COMPLETE) for verdict in recorded):
+        return attempt.verdicts or recorded, []
+    verdicts: list[Verdict] = []
     pending: list[Awaitable[Verdict]] = []
-    if not verdicts and site.checks:
-        attempts = (*history, attempt)
-        asker = asker_for(site, attempt)
-        for check in site.checks:
-            try:
-                said = check(site.task, attempts, asker)
-            except Exception as error:
-                said = _broken(check, error)
-            if isinstance(said, Verdict):
-                verdicts.append(said)
-            else:
-                pending.append(_awaited(check, said))
-    if recorded:
-        asked = {check.name for check in site.checks}
-        verdicts += [verdict for verdict in recorded if verdict.check not in asked]
+    checks = {check.name: check for check in site.checks}
+    attempts = (*history, attempt)
+    asker = asker_for(site, attempt)
+    for before in recorded:
+        check = checks.pop(before.check, None)
+        verdicts.append(before if check is None else _ask_at_once(check, site.task, attempts, asker, before))
+    for check in checks.values():
+        said = _ask(check, site.task, attempts, asker)
+        if isinstance(said, Verdict):
+            verdicts.append(said)
+        else:
+            pending.append(_awaited(check, said))
     return tuple(verdicts), pending
+
+
+def _ask(check: Check, task: Task, attempts: tuple[Attempt, ...], asker: AskWorker) -> Verdict | Awaitable[Verdict]:
+    try:
+        return check(task, attempts, asker)
+    except Exception as error:
+        return _broken(check, error)
+
+
+def _ask_at_once(
+    check: Check, task: Task, attempts: tuple[Attempt, ...], asker: AskWorker, recorded: Verdict
+) -> Verdict:
+    """A rule's verdict; of a check that would have to wait for somebody, the recorded one."""
+    said = _ask(check, task, attempts, asker)
+    if isinstance(said, Verdict):
+        return said
+    if inspect.iscoroutine(said):
+        said.close()
+    return recorded
 
 
 async def _awaited(check: Check, said: Awaitable[Verdict]) -> Verdict:
@@ -159,8 +197,8 @@ async def metered(execution: Execution, hold: int, amount: Money, worker: Worker
         cost = recorded or (0 if failed.billed == "no" else amount)
         execution.post(hold, cost, "post" if recorded else "void" if failed.billed == "no" else "unknown")
         return Answered(None, Failure(failed.kind, failed.message), cost, perf_counter() - started)
-    except UsageError:
-        execution.post(hold, 0, "void")  # its settings are wrong (a missing key): nothing was sent
+    except (UsageError, NotSent, Parted):
+        execution.post(hold, 0, "void")  # a missing key, or stopped while it waited for its turn: nothing was sent
         raise
     except BaseException:
         # Cancelled, or a bug in a worker: the call may have been charged, and nobody will hear of it.

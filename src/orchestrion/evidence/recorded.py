@@ -115,7 +115,15 @@ def _of_run(
             run_id=run_id,
             attempt=seen[key],
             context=call.context,
-            verdicts={v.check: {"passed": v.passed, "score": v.score, "reason": v.reason} for v in attempt.verdicts},
+            verdicts={
+                v.check: {
+                    "passed": v.passed,
+                    "score": v.score,
+                    "reason": v.reason,
+                    **({"broken": True} if v.broken else {}),
+                }
+                for v in attempt.verdicts
+            },
             failure=f"{attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else None,
             accepted=bool(asked.accepted),
             label_source="reference" if whole and known else None,

@@ -58,10 +58,15 @@ class Database:
 
     async def close(self) -> None:
         """Write what is left, and leave."""
-        await self.writer.close()
-        if not self.writer.broken:
-            with self._explained():
-                self._leave(self.process)
+        try:
+            await self.writer.close()
+            if not self.writer.broken:
+                with self._explained():
+                    self._leave(self.process)
+        finally:
+            self._shut()
+
+    def _shut(self) -> None:
         for connection in (self.reader, self._connection):
             connection.close()
         os.close(self._lock)

@@ -12,6 +12,7 @@ which they were put: list inserts before the updates that rely on them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import threading
@@ -83,8 +84,9 @@ class Writer:
 
     async def close(self) -> None:
         """Write what is left and end the thread."""
-        while (self._gathered or self._writing or self._scheduled) and not self.broken:
-            await self.durable()
+        with contextlib.suppress(StoreError):  # whoever waited for that commit has heard of it
+            while (self._gathered or self._writing or self._scheduled) and not self.broken:
+                await self.durable()
         if self._thread:
             self._queue.put(None)
             self._thread.join()

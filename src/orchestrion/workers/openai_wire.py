@@ -17,13 +17,15 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Money, Price, Reply, Request, Usage
 from orchestrion.errors import WorkerFailed
-from orchestrion.workers.protocol import OnDelta, call_bound, text_of
+from orchestrion.workers.protocol import OnDelta, call_bound, text_of, unsent
 
 OPENAI = "https://api.openai.com/v1"
 TRIES = 6
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 LARGEST_ANSWER = 32 * 2**20
+MOST_TOKENS = 2**40
+CONNECT_S = 30
 
 
 class Session:
@@ -72,7 +74,7 @@ class OpenAIWire:
         self._limit_field = "max_completion_tokens" if base_url is None else "max_tokens"
         self._key = key
         self.max_output = max_output
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=30)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         self._extra = dict(extra or {})
 
     def bound(self, request: Request) -> Money:
@@ -98,7 +100,8 @@ class OpenAIWire:
                 raise WorkerFailed(got.kind, f"{self.name}: {got.message} ({TRIES} tries)", billed="no")
             jitter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
             backoff = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * jitter
-            await asyncio.sleep(backoff if got.retry_after is None else min(got.retry_after, LONGEST_PAUSE_S))
+            with unsent():
+                await asyncio.sleep(backoff if got.retry_after is None else min(got.retry_after, LONGEST_PAUSE_S))
             attempt += 1
 
     def _body(self, request: Request, *, stream: bool) -> bytes:
@@ -143,6 +146,10 @@ class OpenAIWire:
                 return self._parsed(await _bounded(response))
         except aiohttp.ClientConnectorError as error:
             return _Pause("refused", f"no connection to {self._url}: {error.os_error.strerror or error.os_error}", None)
+        except aiohttp.ConnectionTimeoutError:
+            return _Pause("refused", f"no connection to {self._url} within {CONNECT_S} s", None)
+        except aiohttp.InvalidURL:
+            raise WorkerFailed("http_url", f"{self.name}: {self._url} is no address", billed="no") from None
         except TimeoutError:
             raise WorkerFailed(
                 "timeout", f"{self.name}: no answer within {self._timeout.total:g} s", billed="unknown"
@@ -190,17 +197,18 @@ class _Pause:
 
 
 def usage_from(data: Mapping[str, Any]) -> Usage:
-    """OpenAI's usage object. ``prompt_tokens`` includes cached ones, ``completion_tokens`` reasoning."""
+    """OpenAI's usage object. ``prompt_tokens`` includes cached ones, ``completion_tokens`` reasoning.
+
+    Raises ValueError for numbers that cannot be: negative, absurd, or more cached tokens than there are.
+    """
     details_in = data.get("prompt_tokens_details") or {}
     details_out = data.get("completion_tokens_details") or {}
-    if data["prompt_tokens"] < 0 or data["completion_tokens"] < 0:
-        raise ValueError("its usage is negative")
-    return Usage(
-        input_tokens=int(data["prompt_tokens"]),
-        output_tokens=int(data["completion_tokens"]),
-        cache_read_tokens=int(details_in.get("cached_tokens") or 0),
-        reasoning_tokens=int(details_out.get("reasoning_tokens") or 0),
-    )
+    read, written = data["prompt_tokens"], data["completion_tokens"]
+    cached, reasoning = details_in.get("cached_tokens") or 0, details_out.get("reasoning_tokens") or 0
+    for part, whole in ((read, MOST_TOKENS), (written, MOST_TOKENS), (cached, read), (reasoning, written)):
+        if not isinstance(part, int | float) or not 0 <= part <= whole:
+            raise ValueError(f"its usage says {part} tokens")
+    return Usage(int(read), int(written), cache_read_tokens=int(cached), reasoning_tokens=int(reasoning))
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import to_json
@@ -38,6 +40,19 @@ class Worker(Protocol):
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         """Answer. Raises WorkerFailed where there is no answer, saying whether the call may have been billed."""
         ...
+
+
+class NotSent(asyncio.CancelledError):
+    """Cancelled while nothing was under way: the call is certainly not billed."""
+
+
+@contextlib.contextmanager
+def unsent() -> Iterator[None]:
+    """Around what waits before a call is sent, or sent again: a cancellation there is NotSent."""
+    try:
+        yield
+    except asyncio.CancelledError as cancelled:
+        raise NotSent from cancelled
 
 
 def input_bound(request: Request) -> int:

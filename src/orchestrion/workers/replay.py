@@ -45,7 +45,14 @@ class ReplayWorker:
             cost=recorded_cost(record, self.price),
             answer=record.answer,
             verdicts=tuple(
-                Verdict(name, bool(v["passed"]), float(v.get("score", v["passed"])), v.get("reason"), v.get("cost", 0))
+                Verdict(
+                    name,
+                    bool(v["passed"]),
+                    float(v.get("score", v["passed"])),
+                    v.get("reason"),
+                    v.get("cost", 0),
+                    bool(v.get("broken")),
+                )
                 for name, v in (record.verdicts or {}).items()
             ),
             raw={"score": record.score, "latency_s": record.latency_s},
