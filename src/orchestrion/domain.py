@@ -111,6 +111,10 @@ class Price(msgspec.Struct, frozen=True, gc=False):
 FREE = Price(input=0, output=0)
 
 
+FORGOTTEN = "forgotten"
+"""Stands in the place of a call's messages whose texts were not to be kept: their digest."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """One worker to be asked: its name, the number of the sample, and the messages added to the step's own.
 
@@ -125,7 +129,14 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def context(self) -> str | None:
         """Digest of what is sent beyond the plain task; None for the plain task."""
-        return digest(to_json(self.added)) if self.added else None
+        if not self.added:
+            return None
+        kept: str | None = self.added[0].get(FORGOTTEN)
+        return kept or digest(to_json(self.added))
+
+    def forgotten(self) -> Call:
+        """The same call without the texts of its messages: their digest stays."""
+        return Call(self.worker, self.sample, ({FORGOTTEN: self.context},)) if self.added else self
 
 
 class Request(msgspec.Struct, frozen=True):

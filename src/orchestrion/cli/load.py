@@ -148,5 +148,3 @@ def read_tasks(path: Path, *, workflow: Workflow[Any] | None = None) -> Iterator
                 yield NamedTask(line_no, name, task.input, task.tags, task.reference)
     except RecordsError as error:
         raise TasksError(str(error)) from None
-    except UnicodeDecodeError:
-        raise TasksError(f"{path}:{line_no + 1}: this is not UTF-8 text. Save the file as UTF-8.") from None

@@ -28,10 +28,15 @@ def export(out: Path, batch: str | None, *, config: str | None) -> None:
     async def go() -> int:
         count = 0
         async with open_existing(config) as o:
-            with _open(out) as file:
-                for outcome in o.outcomes(batch=batch):
-                    file.write(line_of(outcome))
-                    count += 1
+            try:
+                with _open(out) as file:
+                    for outcome in o.outcomes(batch=batch):
+                        file.write(line_of(outcome))
+                        count += 1
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None
         return count
 
     count = asyncio.run(go())
@@ -41,9 +46,4 @@ def export(out: Path, batch: str | None, *, config: str | None) -> None:
 def _open(out: Path):  # type: ignore[no-untyped-def]  # a binary file or a compressing one: they share only write and with
     if str(out) == "-":
         return click.open_file("-", "wb")
-    try:
-        if out.suffix == ".zst":
-            return zstd.open(out, "wb")
-        return out.open("wb")
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None
+    return zstd.open(out, "wb") if out.suffix == ".zst" else out.open("wb")

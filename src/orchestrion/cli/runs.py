@@ -126,10 +126,8 @@ def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
                     f"run '{run_id}' was started from Python ({record.workflow}): resume it there, with Orchestrion.run(…, id={run_id!r}, again=True)."
                 )
             workflow = load_workflow(record.workflow)
-            policies = {
-                step: o.policy(name)
-                for step, _, name in (part.partition("=") for part in (record.policy or "").split(",") if part)
-            }
+            chosen = from_json(record.policy) if record.policy else {}
+            policies = {step: o.policy(policy["name"]) for step, policy in chosen.items()}
             start = Start(
                 id=record.id,
                 task_id=record.task_id,

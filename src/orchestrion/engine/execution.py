@@ -6,15 +6,18 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
+
 from orchestrion.checks.protocol import Check
-from orchestrion.domain import Money, Task
+from orchestrion.checks.rules import dump_rule
+from orchestrion.domain import Money, Task, digest
 from orchestrion.engine.perform import Site, perform
 from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.errors import PolicyError, RunCancelled
 from orchestrion.journal.protocol import Key, RunLog
 from orchestrion.ledger.protocol import Ledger, Posting
-from orchestrion.policy.protocol import Policy
+from orchestrion.policy.protocol import Policy, dump_policy
 from orchestrion.settings import nearest
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.protocol import Worker
@@ -22,11 +25,20 @@ from orchestrion.workers.protocol import Worker
 
 @dataclass(slots=True)
 class SavedPolicy:
-    """A policy read from a file, with the rules that it brings along."""
+    """A policy read from a file, with the rules that it brings along. ``name`` is how it was named: by the settings, or
+    a path."""
 
     policy: Policy
     checks: tuple[Check, ...] = ()
     name: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Tells it from another policy of the same name; "" where it is code and has no JSON form."""
+        try:
+            return digest(to_json([dump_policy(self.policy), [dump_rule(check) for check in self.checks]]))
+        except PolicyError:
+            return ""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Money, digest, dollars, usd
 from orchestrion.engine.execution import Execution, House, SavedPolicy
@@ -163,10 +164,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def policy(self) -> str | None:
-        """How the journal names the replaced policies."""
+        """How the journal names the replaced policies: JSON of {step: {"name", "digest"}}; None where there are none."""
         if not self.policies:
             return None
-        return ",".join(f"{step}={saved.name}" for step, saved in sorted(self.policies.items()))
+        named = {step: {"name": saved.name, "digest": saved.digest} for step, saved in sorted(self.policies.items())}
+        return to_json(named).decode()
 
 
 class Runner:
@@ -355,8 +357,17 @@ def _refuse_another(record: RunRecord, workflow: Workflow[Any], start: Start, te
         )
     if record.policy != start.policy:
         raise JournalMismatch(
-            f"run '{record.id}' was started with the policies {record.policy or 'of its steps'}, not {start.policy or 'those of its steps'}. {way_out}"
+            f"run '{record.id}' was started with {_policies(record.policy)}, not with {_policies(start.policy)}. {way_out}"
         )
+
+
+def _policies(stored: str | None) -> str:
+    """The policies of a run in words."""
+    if not stored:
+        return "its steps' own policies"
+    return "the policies " + ", ".join(
+        f"{step}={p['name']} ({p['digest'][:8]})" for step, p in from_json(stored).items()
+    )
 
 
 def _workflow_failed(workflow: Workflow[Any], raised: BaseException) -> WorkflowFailed:

@@ -83,6 +83,7 @@ def _of_run(
 ) -> Iterator[Outcome]:
     name = workflow.rpartition(":")[2]
     truth = from_json(reference) if reference else None
+    chosen = {step: p["name"] for step, p in from_json(policy).items()} if policy else {}
     seen: dict[tuple[Any, ...], int] = {}
     for asked in calls_of(database, no):
         attempt, call = asked.attempt, asked.call
@@ -127,7 +128,7 @@ def _of_run(
             failure=f"{attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else None,
             accepted=bool(asked.accepted),
             label_source="reference" if whole and known else None,
-            selected_by=policy,
+            selected_by=chosen.get(asked.step),
             constrained=asked.accepted == 2,
         )
 

@@ -24,11 +24,16 @@ def opened(path: Path) -> Iterator[TextIO]:
         file = path.open("rb")
     except OSError as error:
         raise RecordsError(f"{path} cannot be read: {error.strerror or error}.") from None
-    with file:
-        if path.suffix == ".zst":
-            yield io.TextIOWrapper(zstd.ZstdFile(file), encoding="utf-8")
-        else:
-            yield io.TextIOWrapper(file, encoding="utf-8-sig")
+    try:
+        with file:
+            if path.suffix == ".zst":
+                yield io.TextIOWrapper(zstd.ZstdFile(file), encoding="utf-8")
+            else:
+                yield io.TextIOWrapper(file, encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise RecordsError(f"{path}: this is not UTF-8 text. Save the file as UTF-8.") from None
+    except (zstd.ZstdError, EOFError) as error:
+        raise RecordsError(f"{path}: this is not a zstd file, or it is cut off: {error}.") from None
 
 
 def read_outcomes(paths: Iterable[Path]) -> Iterator[Outcome]:
@@ -49,10 +54,6 @@ def read_outcomes(paths: Iterable[Path]) -> Iterator[Outcome]:
             ) from None
         except msgspec.DecodeError as error:
             raise RecordsError(f"{path}:{line_no}: this line is not JSON: {error}.") from None
-        except UnicodeDecodeError:
-            raise RecordsError(f"{path}:{line_no + 1}: this is not UTF-8 text. Save the file as UTF-8.") from None
-        except (zstd.ZstdError, EOFError) as error:
-            raise RecordsError(f"{path}: this is not a zstd file, or it is cut off: {error}.") from None
 
 
 class _Answer(msgspec.Struct):

@@ -35,6 +35,7 @@ WRITES = (
     "reopen",
     "forget_run",
     "forget_asks",
+    "forget_calls",
     "forget_attempt",
 )
 DAY_S = 86_400
@@ -138,7 +139,7 @@ class EmbeddedRunLog:
             return
         self._writer.put("finish", (status, pack(result), error and storable(error), wants, time.time(), self.no))
         await self._writer.durable()
-        if self._record != "full" and status in ("done", "failed"):
+        if self._record != "full" and status in ("done", "failed", "cancelled"):
             self.forget()
             await self._writer.durable()
 
@@ -149,6 +150,10 @@ class EmbeddedRunLog:
     def forget(self) -> None:
         """Leave of the prompts and answers what ``record`` allows: their digests, or nothing."""
         self._writer.put("forget_asks", (self.no,))
+        for scope, step, n, turn, _, _, calls in self._database.read(queries("journal")["asks"], (self.no,)):
+            bare_calls = encode_calls([(hold, call.forgotten()) for hold, call in decode_calls(calls)])
+            if bare_calls != calls:
+                self._writer.put("forget_calls", (bare_calls, self.no, scope, step, n, turn))
         for hold, _, cost, _, output, body in self._database.read(queries("journal")["attempts"], (self.no,)):
             attempt, checked = decode_attempt(Call(""), hold, cost, output, body)
             if attempt.output is None:

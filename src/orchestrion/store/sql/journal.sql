@@ -48,6 +48,9 @@ update run set input = null, result = null, reference = null where no = ?;
 -- name: forget_asks
 update ask set input = null where run = ?;
 
+-- name: forget_calls
+update ask set calls = ? where run = ? and scope = ? and step = ? and n = ? and turn = ?;
+
 -- name: forget_attempt
 update attempt set output = ?, body = ? where hold = ?;
 
