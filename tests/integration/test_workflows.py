@@ -207,7 +207,7 @@ async def test_other_policies_are_refused(open_app):
         saved = SavedPolicy(fixed("v"), (), "by-v")
         assert (await o.run(two_steps, "a", id="r", policies={"second": saved})).result == "v:w:a"
         with pytest.raises(
-            JournalMismatch, match="started with the policies second=by-v .*, not with its steps' own policies"
+            JournalMismatch, match=r"started with the policies second=by-v .*, not with its steps' own policies"
         ):
             await o.run(two_steps, "a", id="r")
 
