@@ -27,9 +27,7 @@ from orchestrion.settings import Settings, find_settings, read_settings
     help="The policy: a file, or a name from the settings.",
 )
 @click.option("--step", help="The step whose records are replayed, where there are several.")
-@click.option(
-    "--frontier", metavar="WORKER", help="The worker to compare with (default: the best one that answered every task)."
-)
+@click.option("--frontier", metavar="WORKER", help="The worker to compare with (default: the one that scores best).")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -32,8 +32,8 @@ class StepMemory:
     """What the journal remembers of one call of a step.
 
     ``history`` lists the attempts in the order in which they were asked; ``lost`` the holds of calls that were in flight
-    when a process died (booked in full, and asked again). ``value`` and the verdicts of the attempts are not stored: the
-    engine parses outputs again. ``forgotten`` counts failures left out because they are to be asked again.
+    when a process died (booked in full, and asked again). The ``value`` of an attempt is not stored: the
+    engine parses its output again. ``forgotten`` counts failures left out because they are to be asked again.
     """
 
     digest: str

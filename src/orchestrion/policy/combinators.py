@@ -245,7 +245,7 @@ class Corrected:
 @kind("retried")
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Ask again, at most ``times`` times, where a call failed: the policy inside sees only the last failure."""
+    """Ask again, at most ``times`` times, where a call failed; the policy inside sees the failures when there are no more tries."""
 
     inner: Policy
     times: int = 1
