@@ -241,14 +241,10 @@ def _in_mount(tmp_path, options, body):
     mount = (
         f"mount -t tmpfs {f'-o {options}' if options else ''} tmpfs {folder} && exec {sys.executable} {script} {folder}"
     )
-    if (
-        not shutil.which("unshare")
-        or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode
-    ):
+    unshare = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounting needs root or user namespaces")
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mount], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([*unshare, "sh", "-c", mount], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
