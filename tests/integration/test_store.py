@@ -162,7 +162,7 @@ def test_a_read_only_folder(tmp_path):
         """
         import os, subprocess
         asyncio.run(work(3))
-        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "remount,ro", "tmpfs", folder], check=True)
         try:
             asyncio.run(work(3))
         except StoreError as error:
@@ -187,7 +187,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
         except StoreError as error:
             print(error)
         before = len(asked)
-        subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "remount,size=64m", "tmpfs", folder], check=True)
         asyncio.run(work(300, asked))
         print(len(asked) - before, flush=True)
         asyncio.run(books())
