@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from orchestrion.domain import Money, Price, Reply, Request
+from orchestrion.domain import Reply, Request
 from orchestrion.workers.protocol import OnDelta, Worker, unsent
+from orchestrion.workers.wrapper import Wrapper
 
 
-class LimitedWorker:
+class LimitedWorker(Wrapper):
     """Asks the worker inside when there is room. Starts are spaced evenly: a provider counts in windows of its own.
 
     A call that waits here has its money held already: what is asked is bounded before it is queued. ``proceed`` is called
@@ -24,22 +25,11 @@ class LimitedWorker:
         requests_per_minute: float | None = None,
         proceed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._worker = worker
+        super().__init__(worker)
         self._proceed = proceed
         self._slots = asyncio.Semaphore(concurrency)
         self._pause_s = 60 / requests_per_minute if requests_per_minute else 0.0
         self._next = 0.0
-
-    @property
-    def name(self) -> str:
-        return self._worker.name
-
-    @property
-    def price(self) -> Price | None:
-        return self._worker.price
-
-    def bound(self, request: Request) -> Money:
-        return self._worker.bound(request)
 
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         with unsent():

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from orchestrion import telemetry
-from orchestrion.domain import FREE, NANOS_PER_DOLLAR, Money, Price, Reply, Request
+from orchestrion.domain import FREE, NANOS_PER_DOLLAR, Reply, Request
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.protocol import OnDelta, Worker
+from orchestrion.workers.wrapper import Wrapper
 
 
-class TracedWorker:
+class TracedWorker(Wrapper):
     """Asks the worker inside, and tells its tokens, cost and failure to a span. Never the texts."""
 
     def __init__(self, worker: Worker, tracing: Tracing) -> None:
-        self._worker = worker
+        super().__init__(worker)
         self._tracing = tracing
-
-    @property
-    def name(self) -> str:
-        return self._worker.name
-
-    @property
-    def price(self) -> Price | None:
-        return self._worker.price
-
-    def bound(self, request: Request) -> Money:
-        return self._worker.bound(request)
 
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         with self._tracing.call(self.name) as span:

@@ -1,0 +1,24 @@
+"""What features that wrap a worker have in common: its name, its price and its bound are the inner one's."""
+
+from __future__ import annotations
+
+from orchestrion.domain import Money, Price, Request
+from orchestrion.workers.protocol import Worker
+
+
+class Wrapper:
+    """A worker around another; a subclass adds what it does in ``reply``."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @property
+    def name(self) -> str:
+        return self._worker.name
+
+    @property
+    def price(self) -> Price | None:
+        return self._worker.price
+
+    def bound(self, request: Request) -> Money:
+        return self._worker.bound(request)
