@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from orchestrion import Attempt, Step, Task, Verdict, corrected, length, matches
@@ -7,8 +9,9 @@ from orchestrion.checks.protocol import as_check, verdict
 from orchestrion.checks.rules import dump_rule, load_rule
 from orchestrion.domain import Call
 from orchestrion.engine.execution import House
+from orchestrion.engine.saved import read_policy
 from orchestrion.engine.workflow import Runner, Start, one_step
-from orchestrion.errors import StepFailed
+from orchestrion.errors import PolicyError, StepFailed
 from orchestrion.telemetry import Tracing
 from orchestrion.testing import MemoryJournal, MemoryLedger, ScriptedWorker
 
@@ -179,3 +182,14 @@ def test_a_check_is_called_after_its_function():
     assert as_check(Callable()).name == "Callable"
     rule = length()
     assert as_check(rule) is rule
+
+
+def test_two_checks_of_one_name_are_refused(tmp_path):
+    """By their name verdicts are kept: the second would stand for the first, which would then pass unasked."""
+    with pytest.raises(ValueError, match="two checks are called 'matches'"):
+        Step("s", policy="w", checks=[matches("a"), matches("b")])
+    file = tmp_path / "p.json"
+    rules = [{"check": "length"}, {"check": "length", "most": 3}]
+    file.write_text(json.dumps({"format": "orchestrion/policy/1", "policy": "w", "checks": rules}))
+    with pytest.raises(PolicyError, match="two checks are called 'length'"):
+        read_policy(file)

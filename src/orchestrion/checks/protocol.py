@@ -12,7 +12,7 @@ and a Verdict says it all. A second parameter, if there is one, receives the Tas
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from orchestrion.domain import Attempt, Message, Reply, Task, Verdict
@@ -87,3 +87,12 @@ def as_check(check: Check | Callable[..., Any], *, nameless: str = "check") -> C
         return check
     as_code: Check = CodeCheck(check, name=nameless if getattr(check, "__name__", "") == "<lambda>" else None)
     return as_code
+
+
+def refuse_namesakes(checks: Iterable[Check]) -> None:
+    """Raises ValueError where two checks have one name: verdicts are kept, and asked for again, by name."""
+    seen: set[str] = set()
+    for check in checks:
+        if check.name in seen:
+            raise ValueError(f"two checks are called {check.name!r}: give each a name of its own (name=…)")
+        seen.add(check.name)

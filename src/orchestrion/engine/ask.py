@@ -128,6 +128,8 @@ def _judge(
     """
     if attempt.verdicts or any(verdict.check in (SCHEMA, COMPLETE) for verdict in recorded):
         return attempt.verdicts or recorded, []
+    if not site.checks:
+        return recorded, []
     verdicts: list[Verdict] = []
     pending: list[Awaitable[Verdict]] = []
     checks = {check.name: check for check in site.checks}

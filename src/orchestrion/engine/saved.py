@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from orchestrion.checks.protocol import refuse_namesakes
 from orchestrion.checks.rules import dump_rule, load_rule
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.errors import PolicyError
@@ -35,6 +36,10 @@ def read_policy(path: Path, *, name: str | None = None) -> SavedPolicy:
     if not isinstance(rules, list):
         raise PolicyError(f"policy file {path}: checks: expected a list of rules, got {str(rules)[:80]!r}.")
     checks = tuple(load_rule(rule, where=f"{path}: checks[{i}]") for i, rule in enumerate(rules))
+    try:
+        refuse_namesakes(checks)
+    except ValueError as error:
+        raise PolicyError(f"{path}: {error}.") from None
     return SavedPolicy(policy, checks, name or path.stem)
 
 

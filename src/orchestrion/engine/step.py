@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast, get_type_hints, overload
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from orchestrion.checks.protocol import Check, as_check
+from orchestrion.checks.protocol import Check, as_check, refuse_namesakes
 from orchestrion.domain import COMPLETE, SCHEMA, Call, Message, Request, Task, Verdict
 from orchestrion.engine.scope import here
 from orchestrion.policy.combinators import PolicyLike, as_policy
@@ -79,6 +79,7 @@ class Step(Generic[T]):
         self.output = output
         self.policy: Policy | None = as_policy(policy) if policy is not None else None
         self.checks: tuple[Check, ...] = tuple(as_check(check, nameless=f"check{i}") for i, check in enumerate(checks))
+        refuse_namesakes(self.checks)
         self.workers: Mapping[str, Worker] = {worker.name: worker for worker in workers}
         self.max_output = max_output
         self.extra: Mapping[str, Any] = extra or {}

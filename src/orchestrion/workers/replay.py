@@ -55,7 +55,7 @@ class ReplayWorker:
                 )
                 for name, v in (record.verdicts or {}).items()
             ),
-            raw={"score": record.score, "latency_s": record.latency_s},
+            raw={"latency_s": record.latency_s},
         )
 
 
