@@ -12,23 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from orchestrion.domain import Outcome, Price, digest
+from orchestrion.domain import Outcome, Price, digest, nanos
 from orchestrion.engine.batch import run_batch
 from orchestrion.engine.execution import House, SavedPolicy
 from orchestrion.engine.saved import find_policy
 from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
-from orchestrion.errors import SettingsError, StoreError, WorkflowError
+from orchestrion.errors import ReviewError, SettingsError, StoreError, WorkflowError
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.evidence.records import read_answers
-from orchestrion.journal.embedded import EmbeddedJournal, statements
+from orchestrion.journal.embedded import EmbeddedJournal
+from orchestrion.journal.embedded import statements as journal_statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.prices import listed_price
-from orchestrion.settings import ModelSettings, Settings, read_settings, secret
+from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
+from orchestrion.review.reviews import Reviews
+from orchestrion.review.reviews import statements as review_statements
+from orchestrion.settings import ModelSettings, PersonSettings, Settings, read_settings, secret
 from orchestrion.store.database import Database
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.limited import LimitedWorker
+from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import Worker
 from orchestrion.workers.simulated import SimulatedWorker
 from orchestrion.workers.traced import TracedWorker
@@ -53,12 +58,16 @@ class Orchestrion:
         self._session: Session | None = None
         self._tracing = Tracing()
         self.workers: dict[str, Worker] = {name: self._worker(name, model) for name, model in settings.models.items()}
+        self.workers |= {name: _person(name, person) for name, person in settings.people.items()}
         self.workers |= {worker.name: worker for worker in workers}
         if self._tracing.on:
-            self.workers = {name: TracedWorker(worker, self._tracing) for name, worker in self.workers.items()}
-        self.database = Database(settings.database_path, statements=statements(), claims="claim")
+            self.workers = {name: self._traced(worker) for name, worker in self.workers.items()}
+        self.database = Database(
+            settings.database_path, statements={**journal_statements(), **review_statements()}, claims="claim"
+        )
         self.journal = EmbeddedJournal(self.database, record=settings.record, keep_days=settings.keep_days)
-        self._house = House(self.workers, EntryLedger(self.database), self._tracing)
+        self._reviews = Reviews(self.database)
+        self._house = House(self.workers, EntryLedger(self.database), self._tracing, self._reviews)
         self._runner = Runner(self.journal, self._house)
         self._watch: asyncio.Task[None] | None = None
 
@@ -129,8 +138,65 @@ class Orchestrion:
         await self.journal.signal(run_id, name, to_json(value).decode())
 
     async def cancel(self, run_id: str) -> None:
-        """Cancel a run: at once where nobody performs it, else before its next call."""
+        """Cancel a run: at once where nobody performs it, else before its next call. Nobody needs to decide for it any more."""
         await self.journal.cancel(run_id)
+        record = self.journal.find(run_id)
+        if record and record.status == "cancelled":
+            self._reviews.withdraw(self.journal.number(run_id))
+            await self.database.writer.durable()
+
+    def reviews(self, *, everything: bool = False, batch: str | None = None) -> list[ReviewRequest]:
+        """Questions to people that wait for a decision or for information (or every one there was), the oldest first."""
+        return self._reviews.all(batch=batch) if everything else self._reviews.open(batch=batch)
+
+    def review(self, request_id: str) -> ReviewRequest:
+        """A question to a person, with what they are shown. Raises ReviewError."""
+        return self._reviews.find(request_id)
+
+    async def decide(
+        self,
+        request_id: str,
+        kind: DecisionKind,
+        *,
+        seen: str,
+        by: str | None = None,
+        value: Any = None,
+        text: str | None = None,
+        minutes: float | None = None,
+    ) -> Decision:
+        """Decide on a request, durably and once; its run goes on when it is run again.
+
+        "approve" takes the proposed answer, "modify" the ``value`` (a JSON value of the answer's type), "reject" refuses
+        with a reason (``text``), "ask" sends a question (``text``) back to the task's owner. ``seen`` is the digest of
+        what was shown, ``by`` who decides (by default the only member), ``minutes`` what it took (by default what was
+        expected): they are booked at the wage. Raises ReviewError, and nothing is decided.
+        """
+        request = self.review(request_id)
+        person = self.workers.get(request.worker)
+        if not isinstance(person, Person):
+            raise ReviewError(
+                f"request {request_id} is put to '{request.worker}', whom these settings do not name under people: they say who may decide."
+            )
+        if by is None and len(person.members) != 1:
+            raise ReviewError(f"say who decides on request {request_id}: {', '.join(person.members) or 'your name'}.")
+        return self._reviews.decide(
+            request,
+            kind,
+            seen=seen,
+            by=by or person.members[0],
+            members=person.members,
+            value=value,
+            text=text,
+            minutes=minutes,
+        )
+
+    async def inform(self, request_id: str, information: str, *, by: str) -> None:
+        """Answer the question that a person asked about a task. They are shown it when the run goes on. Raises ReviewError."""
+        self._reviews.inform(self.review(request_id), information, by=by)
+
+    def ready(self) -> list[str]:
+        """Ids of the waiting runs that can go on: their signal or decision has come, or their deadline has passed."""
+        return self.journal.ready()
 
     def stop(self) -> None:
         """Start no new call; what is under way ends and is kept. Runs are left to be resumed."""
@@ -194,6 +260,9 @@ class Orchestrion:
             proceed=self._proceed,
         )
 
+    def _traced(self, worker: Worker) -> Worker:
+        return worker if isinstance(worker, Person) else TracedWorker(worker, self._tracing)
+
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""
         if self._house.stopping:
@@ -218,6 +287,18 @@ class Orchestrion:
             await asyncio.sleep(CANCEL_POLL_S)
             with contextlib.suppress(StoreError):  # locked just now: asked again in a moment
                 self._house.cancelled = self.journal.cancelled()
+
+
+def _person(name: str, person: PersonSettings) -> Person:
+    """The worker that a person in the settings is."""
+    return Person(
+        name,
+        wage=nanos(person.wage),
+        minutes=person.minutes,
+        members=person.members,
+        deadline_s=None if person.deadline_hours is None else person.deadline_hours * 3600,
+        otherwise=person.on_deadline,
+    )
 
 
 def as_workflow(workflow: Workflow[Any] | Step[Any]) -> Workflow[Any]:

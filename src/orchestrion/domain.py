@@ -169,6 +169,10 @@ class Reply(msgspec.Struct, frozen=True):
     raw: Mapping[str, Any] | None = None
 
 
+REJECTED = "rejected"
+"""The kind of Failure that a person's rejection is."""
+
+
 class Failure(msgspec.Struct, frozen=True, gc=False):
     """Why a worker did not answer. ``kind`` is one word: http_500, timeout, garbage, refused, exception …"""
 
@@ -231,6 +235,11 @@ class Attempt(msgspec.Struct, frozen=True, eq=False):
         return self.failure is None and all(verdict.passed for verdict in self.verdicts)
 
     @property
+    def rejected(self) -> bool:
+        """Whether a person refused to let anything pass: a decision, which stands, and no accident to be retried."""
+        return self.failure is not None and self.failure.kind == REJECTED
+
+    @property
     def broken(self) -> bool:
         """Whether a check of it could not be asked: no fault of the answer."""
         return any(verdict.broken for verdict in self.verdicts)
@@ -267,6 +276,9 @@ class Accept(msgspec.Struct, frozen=True):
     constrained: bool = False
 
 
+StopKind: TypeAlias = Literal["failed", "checks", "funds", "rejected"]
+
+
 class Stop(msgspec.Struct, frozen=True):
     """Decision: no answer can be accepted. ``kind`` says what stood in the way, ``attempts`` what was looked at.
 
@@ -274,7 +286,7 @@ class Stop(msgspec.Struct, frozen=True):
     """
 
     reason: str
-    kind: Literal["failed", "checks", "funds"] = "checks"
+    kind: StopKind = "checks"
     attempts: tuple[Attempt, ...] = ()
 
 

@@ -7,6 +7,7 @@
     │   ├── RecordsError            a line of an outcomes file
     │   ├── PolicyError             a saved policy that cannot be read, or names what is not there
     │   ├── WorkflowError           no such workflow, or an input that does not fit its type
+    │   ├── ReviewError             a decision that cannot be taken: stale, used, not the answer's type
     │   └── StoreError              the database: newer version, full disk, read-only folder, locked
     ├── RunError                    a run that did not end well: exit status 1
     │   ├── StepFailed              a policy stopped without an accepted answer
@@ -14,7 +15,7 @@
     │   ├── JournalMismatch         the workflow no longer fits what its journal remembers
     │   ├── RunBusy                 another process is performing this run
     │   ├── RunCancelled            somebody cancelled the run
-    │   └── RunWaiting              the result was asked for while the run waits for a signal
+    │   └── RunWaiting              the result was asked for while the run waits for a signal or a person
     └── WorkerFailed                a worker could not answer; becomes a Failure in the history
 
 An error says what was wrong, with which value, where, and the way out. It carries the object that it is about.
@@ -61,6 +62,10 @@ class PolicyError(UsageError):
 
 class WorkflowError(UsageError):
     """A workflow cannot be found, or does not take this input."""
+
+
+class ReviewError(UsageError):
+    """A decision cannot be taken."""
 
 
 class StoreError(UsageError):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from orchestrion.domain import Price, nanos
 from orchestrion.errors import SettingsError
@@ -113,10 +113,13 @@ class BudgetSettings(_Section):
 
 
 class PersonSettings(_Section):
-    """People who answer: wage in dollars an hour."""
+    """People who answer: wage in dollars an hour, minutes that a question takes them, hours until ``on_deadline`` is decided."""
 
     wage: Dollars
     members: tuple[str, ...] = ()
+    minutes: Annotated[float, Field(gt=0, le=10_080, allow_inf_nan=False)] = 5.0
+    deadline_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    on_deadline: Literal["approve", "reject"] = "reject"
 
 
 class KeySettings(_Section):
@@ -146,10 +149,18 @@ class Settings(_Section):
             raise ValueError(f"{value!r} is not a database that this version knows: write sqlite:///PATH")
         return value
 
+    @field_validator("people")
+    @classmethod
+    def _no_namesakes(cls, people: Mapping[str, PersonSettings], info: ValidationInfo) -> Mapping[str, PersonSettings]:
+        both = sorted(set(people) & set(info.data.get("models", ())))
+        if both:
+            raise ValueError(f"'{both[0]}' is the name of a model, too: policies know workers by their names")
+        return people
+
     @property
     def without_effect(self) -> list[str]:
         """Sections that are read and checked, but that nothing heeds yet: whoever writes a limit must hear of it."""
-        return [name for name in ("budgets", "people", "keys") if getattr(self, name)]
+        return [name for name in ("budgets", "keys") if getattr(self, name)]
 
     @property
     def simulated(self) -> bool:

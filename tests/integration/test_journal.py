@@ -173,7 +173,11 @@ async def test_what_was_in_flight_is_listed_as_lost(journal):
     log.attempt(attempt(2), checked=True)
     await log.durable()
     memory = (await again(journal, log)).recall(KEY)
-    assert ([a.hold for a in memory.history], memory.lost, memory.turns) == ([2], (1, 3), 1)
+    assert ([a.hold for a in memory.history], memory.lost, memory.turns) == (
+        [2],
+        ((1, Call("w", 1)), (3, Call("w", 3))),
+        1,
+    )
 
 
 async def test_unchecked_attempts_are_named_until_they_are_judged(journal):
@@ -260,12 +264,12 @@ async def test_only_failed_and_cancelled_runs_are_reopened(journal):
 async def test_waits_and_signals(journal):
     log = await begun(journal)
     await log.finish("waiting", wants="go")
-    assert (journal.find("r").status, journal.find("r").wants, journal.signalled()) == ("waiting", "go", [])
+    assert (journal.find("r").status, journal.find("r").wants, journal.ready()) == ("waiting", "go", [])
     await journal.signal("r", "other", "0")
-    assert journal.signalled() == []
+    assert journal.ready() == []
     await journal.signal("r", "go", "1")
     await journal.signal("r", "go", "2")  # not taken yet: it can be replaced
-    assert journal.signalled() == ["r"]
+    assert journal.ready() == ["r"]
     resumed = await journal.resume("r")
     assert resumed.signals == {"other": "0", "go": "2"}
     resumed.take("go")
@@ -273,7 +277,7 @@ async def test_waits_and_signals(journal):
     with pytest.raises(UsageError, match="run 'r' has taken its signal 'go' already: 2"):
         await journal.signal("r", "go", "3")
     await journal.signal("r", "go", "2")  # delivered again: nothing changes
-    assert (journal.find("r").status, journal.find("r").wants, journal.signalled()) == ("running", None, [])
+    assert (journal.find("r").status, journal.find("r").wants, journal.ready()) == ("running", None, [])
 
 
 async def test_cancelling(journal):

@@ -289,7 +289,7 @@ async def test_a_step_outside_a_workflow(open_app):
 async def test_an_unknown_worker_is_said_and_the_run_goes_on_when_it_is_there(open_app):
     flow = workflow(two_steps.function)
     async with open_app(echo("v")) as o:
-        with pytest.raises(PolicyError, match="step 'first' asks 'w', but no model is called so"):
+        with pytest.raises(PolicyError, match="step 'first' asks 'w', but no model or person is called so"):
             await o.run(flow, "a", id="r")
         assert not open_holds(o)
     async with open_app(echo()) as o:
@@ -693,16 +693,16 @@ async def test_a_run_parks_until_its_signal_comes(open_app):
             _ = run.result
         assert (await o.run(approved, "a", id="r")).status == "waiting"
     async with open_app(worker) as o:
-        assert o.journal.signalled() == []
+        assert o.journal.ready() == []
         await o.signal("r", "decision", "perhaps")
         run = await o.run(approved, "a", id="r")
         assert run.status == "waiting", "a value of another type is refused, and the run goes on waiting"
         with pytest.raises(RunWaiting, match=r"its signal 'decision' was refused: .* got \"perhaps\"\. Send it again"):
             _ = run.result
         await o.signal("r", "decision", True)
-        assert o.journal.signalled() == ["r"]
+        assert o.journal.ready() == ["r"]
         assert (await o.run(approved, "a", id="r")).result == "w:w:a"
-        assert o.journal.signalled() == []
+        assert o.journal.ready() == []
     assert worker.asked == 2
 
 

@@ -41,11 +41,19 @@ def _row(run: Run) -> dict[str, object]:
     return {
         "task_id": run.task_id,
         "run_id": run.id,
-        "status": "interrupted" if run.status == "running" else run.status,
+        "status": _status(run),
         "result": from_json(run.text) if run.text is not None else None,
         "error": str(run.error) if run.error else None,
+        **({"question": run.question} if run.question else {}),
         "cost_usd": usd(run.cost),
     }
+
+
+def _status(run: Run) -> str:
+    """As the results say it: a run that needs information from the task's owner is neither answered nor flagged."""
+    if run.question:
+        return "needs_information"
+    return "interrupted" if run.status == "running" else run.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,8 @@ class Summary:
     def statuses(self) -> dict[str, int]:
         """How many runs ended in each way."""
         return {
-            status: sum(run.status == status for run in self.runs)
-            for status in ("done", "failed", "waiting", "cancelled")
+            status: sum(_status(run) == status for run in self.runs)
+            for status in ("done", "failed", "waiting", "needs_information", "cancelled")
         }
 
     @property
@@ -89,7 +97,7 @@ class Summary:
         if as_json:
             click.echo(to_json(self._json()).decode())
         else:
-            parts = [f"{n} {name}" for name, n in self.statuses.items() if n or name == "done"]
+            parts = [f"{n} {name.replace('_', ' ')}" for name, n in self.statuses.items() if n or name == "done"]
             parts += [f"{self.left} left"] if self.left else []
             said = f"{', '.join(parts)} of {self.tasks} tasks; {shown(self.cost)}; results in {self.out}"
             click.echo(said, err=str(self.out) == "-")
@@ -114,9 +122,13 @@ class Summary:
         failed = [run for run in self.runs if run.status == "failed"]
         lines += [f"failed: {run.id}: {str(run.error)[:300]}" for run in failed[:NAMED]]
         waiting = [run for run in self.runs if run.status == "waiting"]
-        lines += [f"waiting: {run.id}: {run.error or f'for its signal {run.wants!r}'}" for run in waiting[:NAMED]]
-        if waiting:
-            lines.append("`orchestrion runs signal ID NAME VALUE` delivers one; then the same command goes on.")
+        lines += [f"waiting: {run.id}: {run.error or f'it {run.waits_for}'}" for run in waiting[:NAMED]]
+        if any(run.question for run in waiting):
+            lines.append("`orchestrion review inform ID TEXT` gives information; then the same command goes on.")
+        if any(run.review and not run.question for run in waiting):
+            lines.append("`orchestrion review list` shows what waits for people; then the same command goes on.")
+        if any(run.wants and not run.review for run in waiting):
+            lines.append("`orchestrion runs signal ID NAME VALUE` delivers a signal; then the same command goes on.")
         if failed:
             more = f"{len(failed) - NAMED} more failed. " if len(failed) > NAMED else ""
             mended = not again and not all(isinstance(run.error, JournalMismatch) for run in failed)

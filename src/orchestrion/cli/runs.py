@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import click
@@ -11,9 +10,10 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.app import Orchestrion
 from orchestrion.cli.load import config_option, json_option, load_workflow, money, open_existing
+from orchestrion.cli.review_text import ago
 from orchestrion.cli.tree import tree_json, tree_lines
 from orchestrion.domain import usd
-from orchestrion.engine.workflow import Start
+from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import UsageError
 from orchestrion.evidence.recorded import calls_of
 from orchestrion.journal.protocol import RunRecord
@@ -38,7 +38,7 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
         async with open_existing(config) as o:
             rows = o.database.read(queries("journal")["list_runs"], {"status": status, "batch": batch, "limit": limit})
             shown = money(o.settings)
-            come = set(o.journal.signalled())
+            come = set(o.ready())
             counts = dict(o.database.read(queries("journal")["count_runs"], {"batch": batch}))
         names = (
             "id",
@@ -72,10 +72,10 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
             click.echo("no runs yet: `orchestrion run FILE:WORKFLOW TASKS.jsonl` makes some.")
         for run in runs:
             lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
-            wants = f"  waits for '{run['wants']}'" if run["wants"] else ""
-            wants += ", which has come: `runs resume` goes on" if run["id"] in come else ""
+            wants = f"  waits for {run['wants']}" if run["wants"] else ""
+            wants += ", which has come: `runs resume --ready` goes on" if run["id"] in come else ""
             click.echo(
-                f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {_ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+                f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
             )
         if sum(counts.values()) > len(runs):
             click.echo(
@@ -108,56 +108,90 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
 
 
 @command.command("resume")
-@click.argument("run_id", metavar="ID")
+@click.argument("run_ids", metavar="[ID]…", nargs=-1)
+@click.option(
+    "--ready", is_flag=True, help="Every run whose signal or decision has come, or whose deadline has passed."
+)
 @json_option
 @config_option
-def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
-    """Go on with one run: interrupted, waiting, failed or cancelled. Nothing that was answered is asked again."""
+def resume(run_ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | None) -> int:
+    """Go on with runs: interrupted, waiting, failed or cancelled. Nothing that was answered is asked again."""
+    if bool(run_ids) == ready:
+        raise UsageError("name the runs to go on with, or all that can go on: `orchestrion runs resume --ready`.")
 
-    async def go() -> int:
+    async def go() -> list[Run]:
         async with open_existing(config) as o:
-            record = _record(o, run_id)
-            if record.input is None:
-                raise UsageError(
-                    f"the input of run '{run_id}' was not kept (keep_days in the settings); it cannot be resumed."
-                )
-            if ".py:" not in record.workflow:
-                raise UsageError(
-                    f"run '{run_id}' was started from Python ({record.workflow}): resume it there, with Orchestrion.run(…, id={run_id!r}, again=True)."
-                )
-            workflow = load_workflow(record.workflow)
-            chosen = from_json(record.policy) if record.policy else {}
-            policies = {step: o.policy(policy["name"]) for step, policy in chosen.items()}
-            start = Start(
-                id=record.id,
-                task_id=record.task_id,
-                input=from_json(record.input),
-                tags=record.tags,
-                reference=record.reference,
-                account=record.account,
-                batch=record.batch,
-                policies=policies,
-            )
-            [run] = [run async for run in o.run_all(workflow, [start], concurrency=1, again=True)]
-        if as_json:
-            said: dict[str, Any] = {
-                "id": run.id,
-                "status": run.status,
-                "cost_usd": usd(run.cost),
-                "error": str(run.error) if run.error else None,
-            }
-            click.echo(to_json({**said, "result": from_json(run.text) if run.text else None}).decode())
-        else:
-            click.echo(str(run))
-            if run.text:
-                click.echo(run.text)
-            if run.error:
-                click.echo(str(run.error), err=True)
-            if run.wants:
-                click.echo(f"It waits for '{run.wants}': orchestrion runs signal '{run.id}' {run.wants} VALUE")
-        return 0 if run.status in ("done", "waiting") else 1
+            records = [_record(o, run_id) for run_id in (o.ready() if ready else run_ids)]
+            of_workflow: dict[str, list[RunRecord]] = {}
+            for record in records:
+                of_workflow.setdefault(record.workflow, []).append(record)
+            work = [(_workflow(some[0]), [_start(o, one) for one in some]) for some in of_workflow.values()]
+            return [run for workflow, starts in work async for run in o.run_all(workflow, starts, again=True)]
 
-    return asyncio.run(go())
+    runs = asyncio.run(go())
+    if as_json:
+        said = [_run_json(run) for run in runs]
+        click.echo(to_json(said[0] if len(run_ids) == 1 else {"runs": said}).decode())
+    elif not runs:
+        click.echo("no run can go on: what they wait for has not come.")
+    else:
+        for run in runs:
+            _say_run(run)
+    return 0 if all(run.status in ("done", "waiting") for run in runs) else 1
+
+
+def _workflow(record: RunRecord) -> Workflow[Any]:
+    """A run's workflow, loaded again. Raises UsageError for one that was started from Python."""
+    if ".py:" not in record.workflow:
+        raise UsageError(
+            f"run '{record.id}' was started from Python ({record.workflow}): resume it there, with Orchestrion.run(…, id={record.id!r}, again=True)."
+        )
+    return load_workflow(record.workflow)
+
+
+def _start(o: Orchestrion, record: RunRecord) -> Start:
+    """What a run was started with. Raises UsageError where that is not known any more."""
+    if record.input is None:
+        raise UsageError(
+            f"the input of run '{record.id}' was not kept (keep_days in the settings); it cannot be resumed."
+        )
+    chosen = from_json(record.policy) if record.policy else {}
+    return Start(
+        id=record.id,
+        task_id=record.task_id,
+        input=from_json(record.input),
+        tags=record.tags,
+        reference=record.reference,
+        account=record.account,
+        batch=record.batch,
+        policies={step: o.policy(policy["name"]) for step, policy in chosen.items()},
+    )
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "status": run.status,
+        "wants": run.wants,
+        "question": run.question,
+        "cost_usd": usd(run.cost),
+        "error": str(run.error) if run.error else None,
+        "result": from_json(run.text) if run.text else None,
+    }
+
+
+def _say_run(run: Run) -> None:
+    click.echo(str(run))
+    if run.text:
+        click.echo(run.text)
+    if run.error:
+        click.echo(str(run.error), err=True)
+    if run.question:
+        click.echo(f"It needs information: {run.question}  (orchestrion review inform {run.review} TEXT)")
+    elif run.review:
+        click.echo(f"It waits for a person: orchestrion review show {run.review}")
+    elif run.wants:
+        click.echo(f"It waits for '{run.wants}': orchestrion runs signal '{run.id}' {run.wants} VALUE")
 
 
 @command.command("cancel")
@@ -214,11 +248,3 @@ def _record(o: Orchestrion, run_id: str) -> RunRecord:
 def _coloured(status: str) -> str:
     colour = {"done": "green", "failed": "red", "waiting": "yellow", "interrupted": "yellow"}.get(status)
     return click.style(f"{status:<11}", fg=colour)
-
-
-def _ago(then: float) -> str:
-    seconds = max(0.0, time.time() - then)
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -28,9 +28,11 @@ from orchestrion.domain import (
     Verdict,
     digest,
 )
-from orchestrion.engine.scope import Parted
+from orchestrion.engine.review import put, waits
+from orchestrion.engine.scope import Parted, Waits
 from orchestrion.errors import RunBusy, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
+from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import NotSent, Worker
 
 if TYPE_CHECKING:
@@ -48,8 +50,11 @@ class Held(NamedTuple):
     request: Request
 
 
-def hold(site: Site, calls: tuple[Call, ...], turn: int) -> list[Held]:
-    """Note an Ask with its holds: they are in one commit, for which the caller waits before it calls anybody."""
+def hold(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Attempt, ...]) -> list[Held]:
+    """Note an Ask with its holds: they are in one commit, for which the caller waits before it calls anybody.
+
+    A question to a person is put with it.
+    """
     execution, step = site.execution, site.step
     prepared = []
     for call in calls:
@@ -60,6 +65,9 @@ def hold(site: Site, calls: tuple[Call, ...], turn: int) -> list[Held]:
     held = [Held(execution.hold(amount), amount, call, worker, request) for amount, call, worker, request in prepared]
     noted = [(one.hold, one.call) for one in held]
     execution.log.ask(site.key, turn, site.digest, site.input if turn == 0 else None, noted)
+    for one in held:
+        if isinstance(one.worker, Person):
+            put(site, one.hold, one.worker, history)
     return held
 
 
@@ -72,15 +80,20 @@ def let_go(site: Site, held: list[Held]) -> None:
 async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     """Call several workers at once; their attempts in the order of the calls. All end before an error goes on."""
     attempts = await asyncio.gather(*(answer(site, one, history) for one in held), return_exceptions=True)
-    for attempt in attempts:
-        if isinstance(attempt, BaseException):
-            raise attempt
+    errors = [attempt for attempt in attempts if isinstance(attempt, BaseException)]
+    if errors:
+        raise next((error for error in errors if not isinstance(error, Waits)), errors[0])
     return tuple(attempt for attempt in attempts if isinstance(attempt, Attempt))
 
 
 async def answer(site: Site, held: Held, history: tuple[Attempt, ...]) -> Attempt:
-    """One call and its verdicts. The attempt is in the journal before anything that may take time or fail."""
+    """One call and its verdicts. The attempt is in the journal before anything that may take time or fail.
+
+    A person is not waited for here: the run leaves memory.
+    """
     call, hold = held.call, held.hold
+    if isinstance(held.worker, Person):
+        raise waits(hold)
     answered = await metered(site.execution, hold, held.amount, held.worker, held.request)
     reply, log = answered.reply, site.execution.log
     if reply is None:

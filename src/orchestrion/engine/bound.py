@@ -106,7 +106,9 @@ def check_workers(
                     nearest(name, known)
                     or " There are no models: `orchestrion init DIR` writes an orchestrion.yaml to start from."
                 )
-                raise PolicyError(f"step '{step.name}' asks '{name}', but no model is called so in the settings.{hint}")
+                raise PolicyError(
+                    f"step '{step.name}' asks '{name}', but no model or person is called so in the settings.{hint}"
+                )
             asked.add(name)
     return asked
 

@@ -18,6 +18,7 @@ from orchestrion.errors import PolicyError, RunCancelled
 from orchestrion.journal.protocol import Key, RunLog
 from orchestrion.ledger.protocol import Ledger, Posting
 from orchestrion.policy.protocol import Policy, dump_policy
+from orchestrion.review.reviews import Reviews
 from orchestrion.settings import nearest
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.protocol import Worker
@@ -48,6 +49,7 @@ class House:
     workers: Mapping[str, Worker]
     ledger: Ledger
     tracing: Tracing
+    reviews: Reviews | None = None
     stopping: bool = False
     cancelled: set[int] = field(default_factory=set)
 
@@ -55,7 +57,7 @@ class House:
 class Execution:
     """The state of one run while it is in memory."""
 
-    __slots__ = ("_house", "_no", "_policies", "_tags", "_task_id", "account", "id", "ledger", "log")
+    __slots__ = ("_house", "_policies", "_tags", "_task_id", "account", "id", "ledger", "log", "no", "reviewed")
 
     def __init__(
         self,
@@ -70,7 +72,8 @@ class Execution:
         policies: Mapping[str, SavedPolicy],
     ) -> None:
         self._house = house
-        self._no = no
+        self.no = no
+        self.reviewed = False
         self._policies = policies
         self._tags = tags
         self._task_id = task_id
@@ -94,7 +97,7 @@ class Execution:
         """Raise where no new call may start: the app is stopping, or somebody cancelled the run."""
         if self._house.stopping:
             raise Interrupted
-        if self._house.cancelled and self._no in self._house.cancelled:
+        if self._house.cancelled and self.no in self._house.cancelled:
             raise RunCancelled(f"run '{self.id}' was cancelled; what was answered before is kept.")
 
     def worker(self, name: str, step: Step[Any]) -> Worker:
@@ -102,13 +105,26 @@ class Execution:
         worker = step.workers.get(name) or self._house.workers.get(name)
         if worker is None:
             raise PolicyError(
-                f"step '{step.name}' asks '{name}', but no model is called so.{nearest(name, [*step.workers, *self._house.workers])}"
+                f"step '{step.name}' asks '{name}', but no model or person is called so.{nearest(name, [*step.workers, *self._house.workers])}"
             )
         return worker
 
+    @property
+    def reviews(self) -> Reviews:
+        """The questions to people. Raises PolicyError where there is no database to keep them."""
+        if self._house.reviews is None:
+            raise PolicyError("a person can be asked only where there is a database: through Orchestrion.open.")
+        self.reviewed = True
+        return self._house.reviews
+
+    def withdraw(self) -> None:
+        """Nobody needs to decide for this run any more."""
+        if self._house.reviews and self.no is not None:
+            self._house.reviews.withdraw(self.no)
+
     def hold(self, amount: Money) -> int:
         """Set money aside on the run's account."""
-        return self.ledger.hold(self.account, amount, run=self._no)
+        return self.ledger.hold(self.account, amount, run=self.no)
 
     def post(self, hold: int, amount: Money, kind: Posting) -> None:
         """Move what a call cost."""

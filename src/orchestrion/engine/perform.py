@@ -11,9 +11,11 @@ from pydantic_core import to_json
 from orchestrion.checks.protocol import Check
 from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task, digest
 from orchestrion.engine.ask import answer, answers, hold, let_go, rejudge
+from orchestrion.engine.review import take_up, waits
 from orchestrion.errors import JournalMismatch, RunBusy, RunError, StepFailed
 from orchestrion.journal.protocol import Key, StepMemory
 from orchestrion.policy.protocol import Policy
+from orchestrion.review.requests import Note, ReviewRequest
 
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
@@ -23,7 +25,19 @@ if TYPE_CHECKING:
 class Site:
     """One call of a step within a run: what is performed, under which key, with which policy and checks."""
 
-    __slots__ = ("accepted", "checks", "digest", "execution", "input", "key", "policy", "step", "task")
+    __slots__ = (
+        "accepted",
+        "checks",
+        "digest",
+        "execution",
+        "input",
+        "key",
+        "notes",
+        "pending",
+        "policy",
+        "step",
+        "task",
+    )
     digest: str
     input: str
     policy: Policy
@@ -35,6 +49,8 @@ class Site:
         self.task = task
         self.key = key
         self.accepted: Accept | None = None
+        self.pending: list[tuple[Call, ReviewRequest]] = []
+        self.notes: list[Note] = []
 
     def open(self) -> None:
         """Find the policy and the checks, and write the input down. Raises PolicyError."""
@@ -76,7 +92,7 @@ async def perform(site: Site) -> Any:
         match site.policy.next(site.task, history, site.funds()):
             case Ask(calls):
                 site.execution.proceed()
-                held = hold(site, calls, turn)
+                held = hold(site, _not_pending(site, calls), turn, history)
                 try:
                     await log.durable()
                 except (asyncio.CancelledError, RunBusy):
@@ -93,6 +109,19 @@ async def perform(site: Site) -> Any:
                 return decision.attempt.value
             case Stop(reason):
                 raise StepFailed(step=site.step.name, reason=reason, history=history, cost=sum(a.cost for a in history))
+
+
+def _not_pending(site: Site, calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    """The calls that were not put to a person before. Raises Waits where there is none."""
+    if not site.pending:
+        return calls
+    waiting = {request.hold: request for call, request in site.pending if call in calls}
+    new = tuple(call for call in calls if not any(call == pending for pending, _ in site.pending))
+    if not new:
+        # A question to the task's owner first: nobody else can go on.
+        request = max(waiting.values(), key=lambda one: one.state == "asked")
+        raise waits(request.hold, question=request.question)
+    return new
 
 
 def mismatch(run_id: str, left: list[Key]) -> JournalMismatch:
@@ -133,7 +162,7 @@ async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
             if attempt.hold in memory.unchecked:
                 attempt = await rejudge(site, history, replace(attempt, verdicts=problems))
         history += (attempt,)
-    return history
+    return take_up(site, memory.lost, history) if memory.lost and site.execution.no is not None else history
 
 
 def _accepted(memory: StepMemory, history: tuple[Attempt, ...]) -> Accept:

@@ -64,13 +64,21 @@ class Interrupted(Parted):
     """The app is stopping: the run goes on when it is resumed."""
 
 
-class Waits(Parted):
-    """The run waits for a signal and leaves memory; ``problem`` says what was wrong with the value that came."""
+REVIEW = "review "
+"""What a run wants that waits for a person: this, and the request's id."""
 
-    def __init__(self, name: str, problem: str | None = None) -> None:
+
+class Waits(Parted):
+    """The run waits for a signal, or for a person, and leaves memory.
+
+    ``problem`` says what was wrong with the value that came, ``question`` what the person asks of the task's owner.
+    """
+
+    def __init__(self, name: str, *, problem: str | None = None, question: str | None = None) -> None:
         super().__init__(name)
         self.name = name
         self.problem = problem
+        self.question = question
 
 
 def here() -> Scope:
@@ -128,6 +136,8 @@ async def wait_for(name: str, *, output: Any = str) -> Any:
     Code before a wait runs again when the run comes back, its steps from the journal. A value that has not the type is
     refused: the run goes on waiting, and another may be sent.
     """
+    if name.startswith(REVIEW):
+        raise WorkflowError(f"a signal's name does not begin with {REVIEW!r}, as that of {name!r} does.")
     log = here().execution.log
     text = log.signals.get(name)
     if text is None:
@@ -136,6 +146,6 @@ async def wait_for(name: str, *, output: Any = str) -> Any:
         value = TypeAdapter(output).validate_json(text)
     except ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"]
-        raise Waits(name, f"its signal '{name}' was refused: {said}, got {text[:80]}. Send it again.") from None
+        raise Waits(name, problem=f"its signal '{name}' was refused: {said}, got {text[:80]}. Send it again.") from None
     log.take(name)
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Generic, TypeVar, cast, get_type_hints, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -89,6 +90,11 @@ class Step(Generic[T]):
             None if self._adapter is None or workers else self._adapter.json_schema()
         )
         self._head: tuple[Message, ...] = ({"role": "system", "content": instructions},) if instructions else ()
+
+    @cached_property
+    def output_schema(self) -> Mapping[str, Any] | None:
+        """The JSON schema of the output; None for a text."""
+        return self._adapter.json_schema() if self._adapter else None
 
     def __call__(self, value: Any) -> Awaitable[T]:
         """Perform the step on a value: any JSON value, pydantic model or dataclass. The key is allotted now."""

@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 from orchestrion.domain import Money, digest, dollars, usd
 from orchestrion.engine.execution import Execution, House, SavedPolicy
 from orchestrion.engine.perform import mismatch
-from orchestrion.engine.scope import Interrupted, Scope, Waits
+from orchestrion.engine.scope import REVIEW, Interrupted, Scope, Waits
 from orchestrion.engine.step import Step
 from orchestrion.errors import (
     JournalMismatch,
@@ -110,6 +110,8 @@ def one_step(step: Step[T]) -> Workflow[T]:
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One durable execution of a workflow. ``status``: running (interrupted), waiting, done, failed or cancelled.
 
+    A waiting run ``wants`` a signal, or a person's decision (``review``); ``question`` is what that person asks first.
+
     ``cost`` is the sum of its entries in nano-dollars, those of earlier processes included.
     """
 
@@ -120,7 +122,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     workflow: Workflow[Any]
     error: RunError | None = None
     wants: str | None = None
+    question: str | None = None
     text: str | None = None
+
+    @property
+    def review(self) -> str | None:
+        """The id of the review request that it waits for."""
+        return self.wants.removeprefix(REVIEW) if self.wants and self.wants.startswith(REVIEW) else None
 
     @property
     def cost_usd(self) -> float:
@@ -133,15 +141,21 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         if self.error:
             raise self.error
         if self.status != "done":
-            waits = (
-                f"waits for the signal '{self.wants}'"
-                if self.wants
-                else "was interrupted and goes on when it is run again"
-            )
-            raise RunWaiting(f"run '{self.id}' has no result yet: it {waits}.")
+            raise RunWaiting(f"run '{self.id}' has no result yet: it {self.waits_for}.")
         if self.text is None:
             raise RunError(f"the result of run '{self.id}' was not kept (record and keep_days in the settings).")
         return self.workflow.output.validate_json(self.text)
+
+    @property
+    def waits_for(self) -> str:
+        """What has to happen before it goes on, in words."""
+        if self.question:
+            return f"needs information for request {self.review}: {self.question}"
+        if self.review:
+            return f"waits for a person to decide request {self.review}"
+        return (
+            f"waits for the signal '{self.wants}'" if self.wants else "was interrupted and goes on when it is run again"
+        )
 
     def __repr__(self) -> str:
         return f"Run(id={self.id!r}, status={self.status!r}, cost={self.cost}, error={self.error!r})"
@@ -246,6 +260,8 @@ class Runner:
         _refuse_another(record, workflow, start, text)
         if record.status == "done" or (record.status in ("failed", "cancelled") and not again):
             return ended(record, workflow)
+        if record.status == "waiting" and not again and not self._journal.ready(start.id):
+            return ended(record, workflow)  # nothing has come: not worth a look at its journal
         if record.status in ("failed", "cancelled"):
             await self._journal.reopen(start.id)
         try:
@@ -273,6 +289,7 @@ class Runner:
         text: str | None = None
         error: RunError | None = None
         wants: str | None = None
+        question: str | None = None
         try:
             with tracing.run(workflow.name, start.id) if tracing.on else nullcontext():
                 result = await workflow.function(value)
@@ -280,7 +297,7 @@ class Runner:
         except Interrupted:
             status = "running"
         except Waits as waits:
-            status, wants = "waiting", waits.name
+            status, wants, question = "waiting", waits.name, waits.question
             error = RunWaiting(f"run '{start.id}' waits: {waits.problem}") if waits.problem else None
         except RunCancelled as cancelled:
             status, error = "cancelled", cancelled
@@ -302,15 +319,21 @@ class Runner:
             status, error = "failed", _workflow_failed(workflow, cancelled_within)  # nobody cancelled the run itself
         finally:
             Scope.leave(entered)
+        if status in ("failed", "cancelled") or (status == "done" and execution.reviewed):
+            execution.withdraw()
         await log.finish(status, result=text, error=str(error) if error else None, wants=wants)
+        cost = log.cost
+        if execution.reviewed and (record := self._journal.find(start.id)):
+            cost = record.cost  # wages are posted by whoever decides
         return Run(
             id=start.id,
             task_id=start.task_id,
             status=status,
-            cost=log.cost,
+            cost=cost,
             workflow=workflow,
             error=error,
             wants=wants,
+            question=question,
             text=text,
         )
 
@@ -341,6 +364,7 @@ def ended(record: RunRecord, workflow: Workflow[Any]) -> Run:
         workflow=workflow,
         error=error,
         wants=record.wants,
+        question=record.question,
         text=record.result,
     )
 

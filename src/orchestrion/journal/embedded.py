@@ -36,6 +36,7 @@ WRITES = (
     "forget_run",
     "forget_asks",
     "forget_calls",
+    "forget_reviews",
     "forget_attempt",
 )
 DAY_S = 86_400
@@ -150,6 +151,7 @@ class EmbeddedRunLog:
     def forget(self) -> None:
         """Leave of the prompts and answers what ``record`` allows: their digests, or nothing."""
         self._writer.put("forget_asks", (self.no,))
+        self._writer.put("forget_reviews", (self.no,))
         for scope, step, n, turn, _, _, calls in self._database.read(queries("journal")["asks"], (self.no,)):
             bare_calls = encode_calls([(hold, call.forgotten()) for hold, call in decode_calls(calls)])
             if bare_calls != calls:
@@ -244,9 +246,9 @@ class EmbeddedJournal:
         """Runs of this process that somebody asked to cancel."""
         return {no for (no,) in self._database.read(self._sql["cancelled"], (self._database.process,))}
 
-    def signalled(self) -> list[str]:
-        """Ids of the waiting runs whose signal has come."""
-        return [run_id for _, run_id in self._database.read(self._sql["signalled"])]
+    def ready(self, run_id: str | None = None) -> list[str]:
+        rows = self._database.read(self._sql["ready"], {"id": run_id, "now": time.time()})
+        return [found for (found,) in rows]
 
     def statuses(self, batch: str) -> dict[str, tuple[str, bool]]:
         """Id → (status, whether a process performs it) of every run of a batch."""
@@ -291,11 +293,11 @@ def _recall(
     for hold, call in calls:
         row = attempts.get(hold)
         if row is None:
-            memory.lost += (hold,)
+            memory.lost += ((hold, call),)
             continue
         _, _, cost, accepted, output, body = row
         attempt, checked = decode_attempt(call, hold, cost, output, body)
-        if attempt.failure and forget_failures:
+        if attempt.failure and not attempt.rejected and forget_failures:
             memory.forgotten += 1
             continue
         memory.history += (attempt,)
@@ -325,5 +327,6 @@ def _run_record(row: tuple[Any, ...]) -> RunRecord:
         cancel=bool(row[16]),
         created=row[17],
         updated=row[18],
-        cost=row[19],
+        question=unpack(row[19]),
+        cost=row[20],
     )

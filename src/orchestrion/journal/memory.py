@@ -45,12 +45,12 @@ class MemoryRunLog:
         asks = self.asks[key]
         memory = StepMemory(asks[0][0], asks[0][1], turns=len(asks))
         for _, _, calls in asks:
-            for hold, _call in calls:
+            for hold, call in calls:
                 if hold not in self.attempts:
-                    memory.lost += (hold,)
+                    memory.lost += ((hold, call),)
                     continue
                 attempt, checked = self.attempts[hold]
-                if attempt.failure and self._forget_failures:
+                if attempt.failure and not attempt.rejected and self._forget_failures:
                     memory.forgotten += 1
                     continue
                 memory.history += (attempt,)
@@ -158,12 +158,11 @@ class MemoryJournal:
             log.cancel = True
             log.status = log.status if log.owned else "cancelled"
 
-    def signalled(self) -> list[str]:
-        """Ids of the waiting runs whose signal has come."""
+    def ready(self, run_id: str | None = None) -> list[str]:
         return [
-            run_id
-            for run_id, log in self.runs.items()
-            if log.status == "waiting" and not log.owned and log.wants in log.signals
+            found
+            for found, log in self.runs.items()
+            if log.status == "waiting" and not log.owned and log.wants in log.signals and run_id in (None, found)
         ]
 
     def _log(self, run_id: str) -> MemoryRunLog:

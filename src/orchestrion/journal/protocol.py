@@ -31,8 +31,8 @@ class Key(NamedTuple):
 class StepMemory:
     """What the journal remembers of one call of a step.
 
-    ``history`` lists the attempts in the order in which they were asked; ``lost`` the holds of calls that were in flight
-    when a process died (booked in full, and asked again). The ``value`` of an attempt is not stored: the
+    ``history`` lists the attempts in the order in which they were asked; ``lost`` the calls without one, by their holds: in
+    flight when a process died (booked in full, and asked again), or put to a person. The ``value`` of an attempt is not stored: the
     engine parses its output again. ``forgotten`` counts failures left out because they are to be asked again.
     """
 
@@ -43,7 +43,7 @@ class StepMemory:
     accepted: int | None = None
     constrained: bool = False
     turns: int = 0
-    lost: tuple[int, ...] = ()
+    lost: tuple[tuple[int, Call], ...] = ()
     forgotten: int = 0
 
 
@@ -63,7 +63,10 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One run as the journal has it. ``cost`` is the sum of its entries, in nano-dollars."""
+    """One run as the journal has it. ``cost`` is the sum of its entries, in nano-dollars.
+
+    ``wants`` is the signal that it waits for, or "review ID"; ``question`` what a person asks of the task's owner.
+    """
 
     id: str
     workflow: str
@@ -78,6 +81,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     owned: bool
     wants: str | None
+    question: str | None = None
     result: str | None
     error: str | None
     cancel: bool
@@ -162,6 +166,10 @@ class Journal(Protocol):
 
         Raises UsageError for a run that is done, and for another value than the one taken.
         """
+        ...
+
+    def ready(self, run_id: str | None = None) -> list[str]:
+        """Ids of the waiting runs (or this one, if it is among them) whose signal or decision has come, or whose deadline has passed."""
         ...
 
     async def cancel(self, run_id: str) -> None:

@@ -17,7 +17,7 @@ from functools import lru_cache, reduce
 from itertools import accumulate
 from typing import TypeAlias
 
-from orchestrion.domain import Accept, Ask, Attempt, Call, Decision, Failure, Funds, Message, Stop, Task
+from orchestrion.domain import Accept, Ask, Attempt, Call, Decision, Failure, Funds, Message, Stop, StopKind, Task
 from orchestrion.policy.protocol import Policy, kind, load_policy
 
 PolicyLike: TypeAlias = Policy | str
@@ -130,7 +130,7 @@ class Cascade:
 @kind("fallback")
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Go on to the next policy where one's workers failed or cannot be paid; a refused answer stays refused."""
+    """Go on to the next policy where one's workers failed or cannot be paid; what a check or a person refused stays refused."""
 
     policies: tuple[Policy, ...]
 
@@ -143,7 +143,7 @@ class Fallback:
             decision = policy.next(task, history, funds)
             if isinstance(decision, Accept) and any(stop.kind == "funds" for stop in stops):
                 return _constrained(decision)
-            if not isinstance(decision, Stop) or decision.kind == "checks":
+            if not isinstance(decision, Stop) or decision.kind in ("checks", "rejected"):
                 return decision
             stops.append(decision)
         return _gravest(stops)
@@ -256,10 +256,11 @@ class Retried:
             raise ValueError(f"times must be 1 or more, not {self.times!r}")
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
-        if not any(attempt.failure for attempt in history):
+        failed = [attempt for attempt in history if attempt.failure and not attempt.rejected]
+        if not failed:
             return self.inner.next(task, history, funds)
-        failures = Counter(_identity(attempt.call) for attempt in history if attempt.failure)
-        seen = tuple(a for a in history if not a.failure or failures[_identity(a.call)] > self.times)
+        failures = Counter(_identity(attempt.call) for attempt in failed)
+        seen = tuple(a for a in history if a not in failed or failures[_identity(a.call)] > self.times)
         return self.inner.next(task, seen, funds)
 
     def calls(self) -> Counter[str]:
@@ -271,7 +272,7 @@ class Retried:
 class BestEffort:
     """Where the policy inside stops, accept the best answer there is: the most confident, then the last asked for.
 
-    An answer that does not have the step's type is never accepted.
+    An answer that does not have the step's type is never accepted, nor is any once a person has rejected.
     """
 
     inner: Policy
@@ -282,7 +283,7 @@ class BestEffort:
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
         decision = self.inner.next(task, history, funds)
         usable = [attempt for attempt in history if attempt.usable]
-        if not isinstance(decision, Stop) or not usable:
+        if not isinstance(decision, Stop) or not usable or any(attempt.rejected for attempt in history):
             return decision
         place = {id(attempt): i for i, attempt in enumerate(decision.attempts)}
         best = max(usable, key=lambda a: (a.passed, a.confidence, place.get(id(a), -1), a.call.worker, a.call.sample))
@@ -392,7 +393,8 @@ def _refused(last: tuple[Attempt, ...], attempts: tuple[Attempt, ...] | None = N
     """Why none of the last was accepted: their failures where all failed, else what the checks said."""
     tried = last if attempts is None else attempts
     if all(attempt.failure for attempt in last):
-        return Stop("; ".join(_failed(a.call.worker, a.failure) for a in last if a.failure), "failed", tried)
+        kind: StopKind = "rejected" if any(attempt.rejected for attempt in last) else "failed"
+        return Stop("; ".join(_failed(a.call.worker, a.failure) for a in last if a.failure), kind, tried)
     said = [f"{v.check}: {v.reason or 'not passed'}" for a in last for v in a.verdicts if not v.passed]
     return Stop("; ".join(dict.fromkeys(said)), "checks", tried)
 

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,24 @@ class Database:
         except apsw.Error as cause:
             raise store_error(cause, str(self.path)) from cause
 
-    def take(self, statement: str, row: Row) -> bool:
-        """Run one update at once, on a connection of its own kind; whether it changed a row. Raises StoreError."""
+    def take(self, statement: str, row: Row, *, then: Sequence[tuple[str, Row]] = ()) -> bool:
+        """Run one update at once; whether it changed a row. If it did, ``then`` is run in the same transaction.
+
+        For what must be certain before anything goes on, and is rare: it does not wait for a batch. Raises StoreError.
+        """
+        connection = self.reader
         with self._explained():
-            return bool(self.reader.execute(statement, row).fetchall())
+            connection.execute("begin immediate")
+            try:
+                taken = bool(connection.execute(statement, row).fetchall())
+                for statement_then, row_then in then if taken else ():
+                    connection.execute(statement_then, row_then)
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+            return taken
 
     async def close(self) -> None:
         """Write what is left, and leave."""
@@ -154,6 +168,7 @@ class Database:
             first = process << SERIAL_BITS
             self._connection.execute(sql["book_open_holds"], (now, first, first | (1 << SERIAL_BITS) - 1))
             self._connection.execute(sql["free_runs"], (process,))
+            self._connection.execute(sql["void_cancelled"], (now,))
             self._connection.execute(sql["end"], (now, process))
 
     @contextlib.contextmanager

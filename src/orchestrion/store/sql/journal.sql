@@ -51,6 +51,9 @@ update ask set input = null where run = ?;
 -- name: forget_calls
 update ask set calls = ? where run = ? and scope = ? and step = ? and n = ? and turn = ?;
 
+-- name: forget_reviews
+update review set shown = null, text = null, information = null where run = ?;
+
 -- name: forget_attempt
 update attempt set output = ?, body = ? where hold = ?;
 
@@ -63,6 +66,7 @@ select 1 from run where id = ?;
 -- name: find
 select no, id, workflow, batch, task, input, digest, tags, reference, account, policy, status, owner, wants, result, error,
        cancel, created, updated,
+       (select text from review where review.run = run.no and review.state = 'asked' limit 1),
        (select coalesce(sum(p.amount), 0) from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0 where a.run = run.no)
 from run where id = ?;
 
@@ -88,9 +92,12 @@ select name, value from signal where run = ?;
 -- name: cancelled
 select no from run where owner = ? and cancel = 1;
 
--- name: signalled
-select run.no, run.id from run join signal on signal.run = run.no and signal.name = run.wants
-where run.status = 'waiting' and run.owner is null;
+-- name: ready
+select id from run
+where status = 'waiting' and owner is null and (:id is null or id = :id)
+  and (exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
+       or exists (select 1 from review where review.run = run.no
+                  and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
 
 -- name: finished_before
 select no from run where status in ('done', 'failed', 'cancelled') and updated < ? and (input is not null or result is not null);

@@ -11,7 +11,13 @@ update process set ended = ? where no = ?;
 update run set owner = null, status = case when cancel = 1 and status in ('running', 'waiting') then 'cancelled' else status end
 where owner = ?;
 
+-- name: void_cancelled
+insert into post (hold, kind, amount, at)
+select review.hold, 'void', 0, ? from review join run on run.no = review.run
+where review.state = 'open' and run.status = 'cancelled' and not exists (select 1 from post where post.hold = review.hold);
+
 -- name: book_open_holds
 insert into post (hold, kind, amount, at)
 select hold, 'unknown', amount, ? from hold
-where hold between ? and ? and not exists (select 1 from post where post.hold = hold.hold);
+where hold between ? and ? and not exists (select 1 from post where post.hold = hold.hold)
+  and not exists (select 1 from review where review.hold = hold.hold); -- a question outlives the process that put it

@@ -1,0 +1,233 @@
+"""orchestrion review list | show | decide | inform"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic_core import from_json, to_json
+
+from orchestrion.app import Orchestrion
+from orchestrion.cli.load import config_option, json_option, money, open_existing
+from orchestrion.cli.review_text import ago, request_json, request_lines, until
+from orchestrion.domain import usd
+from orchestrion.errors import ReviewError
+from orchestrion.review.requests import Decision, ReviewRequest
+
+VERBS = ("approve", "modify", "reject", "ask")
+
+
+@click.group("review")
+def command() -> None:
+    """Questions to people: list, show, decide, inform."""
+
+
+@command.command("list")
+@click.option("--all", "everything", is_flag=True, help="Decided and withdrawn ones, too.")
+@click.option("--batch", help="Those of one batch.")
+@json_option
+@config_option
+def list_requests(*, everything: bool, batch: str | None, as_json: bool, config: str | None) -> None:
+    """What waits for a person, the oldest first."""
+
+    async def show() -> None:
+        async with open_existing(config) as o:
+            requests = o.reviews(everything=everything, batch=batch)
+            ready = o.ready()
+            shown = money(o.settings)
+        if as_json:
+            click.echo(to_json({"requests": [request_json(one, full=False) for one in requests]}).decode())
+            return
+        if not requests:
+            click.echo("nothing waits for a person.")
+        for one in requests:
+            due = f"  {until(one.deadline)}" if one.deadline and one.state == "open" else ""
+            click.echo(
+                f"{one.id:<8} {_state(one)}  {one.worker}  {ago(one.asked):>8}  {one.key.split('#')[0]}  {one.task_id}{due}"
+            )
+            if one.question:
+                click.echo(f"         asks the task's owner: {one.question}")
+            elif one.decision and everything:
+                click.echo(f"         {one.decision.kind} by {one.decision.by}, {shown(one.decision.cost)}")
+        if requests and not everything:
+            click.echo("`orchestrion review show ID` shows one, `orchestrion review decide ID` decides.", err=True)
+        _say_ready(ready)
+
+    asyncio.run(show())
+
+
+@command.command("show")
+@click.argument("request_id", metavar="ID")
+@json_option
+@config_option
+def show_request(request_id: str, *, as_json: bool, config: str | None) -> None:
+    """Exactly what the person sees, and its digest."""
+
+    async def show() -> None:
+        async with open_existing(config) as o:
+            request = o.review(request_id)
+        if as_json:
+            click.echo(to_json(request_json(request, full=True)).decode())
+            return
+        for line in request_lines(request):
+            click.echo(line)
+        if request.state == "open":
+            click.echo()
+            click.echo(
+                f"orchestrion review decide {request.id} {'|'.join(VERBS)} [TEXT] --seen {request.digest[:12]}",
+                err=True,
+            )
+
+    asyncio.run(show())
+
+
+@command.command("decide")
+@click.argument("request_id", metavar="ID")
+@click.argument("verb", type=click.Choice(VERBS), required=False)
+@click.argument("text", required=False)
+@click.option("--seen", metavar="DIGEST", help="The digest that `review show` printed: what is decided on.")
+@click.option("--as", "who", metavar="NAME", help="Who decides (default: the only member; else your login name).")
+@click.option("--minutes", type=float, help="What it took (default: what the settings expect).")
+@json_option
+@config_option
+def decide(
+    request_id: str,
+    *,
+    verb: str | None,
+    text: str | None,
+    seen: str | None,
+    who: str | None,
+    minutes: float | None,
+    as_json: bool,
+    config: str | None,
+) -> None:
+    """Decide on a request, once: approve, modify, reject or ask.
+
+    TEXT is the answer of a modify (JSON where the answer has a type; @FILE reads a file, - stdin), the reason of a
+    reject, or the question of an ask, which goes back to the task's owner. Without a verb, at a terminal, it shows the
+    request and asks you.
+    """
+
+    async def go() -> None:
+        async with open_existing(config) as o:
+            request = o.review(request_id)
+            chosen, said, digest = verb, text, seen
+            if chosen is None:
+                chosen, said, digest = _ask_terminal(request)
+            if digest is None:
+                raise ReviewError(
+                    f"say what you decide on: --seen DIGEST, as `orchestrion review show {request_id}` prints it."
+                )
+            value = _value(request, said) if chosen == "modify" else None
+            decision = await o.decide(
+                request_id,
+                chosen,  # type: ignore[arg-type]  # one of VERBS: click and _ask_terminal see to it
+                seen=digest,
+                by=who or _who(o, request),
+                value=value,
+                text=None if chosen == "modify" else said,
+                minutes=minutes,
+            )
+            shown = money(o.settings)
+        _say_decided(request, decision, shown(decision.cost), as_json=as_json)
+
+    asyncio.run(go())
+
+
+@command.command("inform")
+@click.argument("request_id", metavar="ID")
+@click.argument("information")
+@click.option("--as", "who", metavar="NAME", help="Who answers (default: your login name).")
+@config_option
+def inform(request_id: str, information: str, *, who: str | None, config: str | None) -> None:
+    """Answer the question that a person asked about a task (@FILE reads a file, - stdin). They are asked again, with the answer."""
+
+    async def go() -> None:
+        async with open_existing(config) as o:
+            request = o.review(request_id)
+            await o.inform(request_id, _text(information), by=who or _login())
+        click.echo(
+            f"request {request_id} has its information: `orchestrion runs resume '{request.run_id}'` puts the question to {request.worker} again."
+        )
+
+    asyncio.run(go())
+
+
+def _say_decided(request: ReviewRequest, decision: Decision, cost: str, *, as_json: bool) -> None:
+    if as_json:
+        said = {"id": request.id, "run_id": request.run_id, "decision": decision.kind, "by": decision.by}
+        click.echo(to_json({**said, "minutes": decision.minutes, "cost_usd": usd(decision.cost)}).decode())
+        return
+    click.echo(f"request {request.id}: {decision.kind} by {decision.by}, {decision.minutes:g} min, {cost}.")
+    if decision.kind == "ask":
+        click.echo(f"Its task's owner answers: orchestrion review inform {request.id} TEXT")
+    else:
+        click.echo(f"`orchestrion runs resume '{request.run_id}'` goes on with it (--ready: with all that can go on).")
+
+
+def _say_ready(ready: list[str]) -> None:
+    if ready:
+        runs = "1 run" if len(ready) == 1 else f"{len(ready)} runs"
+        click.echo(f"{runs} can go on: `orchestrion runs resume --ready`.", err=True)
+
+
+def _who(o: Orchestrion, request: ReviewRequest) -> str | None:
+    """None where the settings tell (one member) or must be told (several)."""
+    person = o.settings.people.get(request.worker)
+    return None if person and person.members else _login()
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        raise ReviewError("say who you are: --as NAME.") from None
+
+
+def _ask_terminal(request: ReviewRequest) -> tuple[str, str | None, str]:
+    """Show the request at the terminal and ask for verb and text. The digest is that of what was shown."""
+    if not sys.stdin.isatty():
+        raise ReviewError(f"say what is decided on request {request.id}: {', '.join(VERBS)}.")
+    for line in request_lines(request):
+        click.echo(line)
+    click.echo()
+    verb = click.prompt("Decide", type=click.Choice(VERBS))
+    wanted = {"modify": "Your answer (@FILE reads a file)", "reject": "Reason", "ask": "Question to the task's owner"}
+    return verb, click.prompt(wanted[verb]) if verb in wanted else None, request.digest
+
+
+def _text(said: str) -> str:
+    """The text itself, a file's (@FILE) or stdin's (-). Raises ReviewError."""
+    if said == "-":
+        return sys.stdin.read()
+    if not said.startswith("@"):
+        return said
+    try:
+        return Path(said[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReviewError(f"{said[1:]} cannot be read: {error}") from None
+
+
+def _value(request: ReviewRequest, said: str | None) -> Any:
+    """A modified answer: text as it is where the answer is a text, else JSON. Raises ReviewError."""
+    if said is None:
+        raise ReviewError(f"to modify request {request.id}, give the answer: a text, JSON, @FILE or - for stdin.")
+    text = _text(said)
+    if request.shown is None or request.shown.schema is None:
+        return text
+    try:
+        return from_json(text)
+    except ValueError as error:
+        fields = ", ".join(request.shown.schema.get("properties", {}))
+        raise ReviewError(
+            f"the answer to request {request.id} is not JSON: {error}.{f' It has the fields {fields}.' if fields else ''} Nothing was decided."
+        ) from None
+
+
+def _state(request: ReviewRequest) -> str:
+    colour = {"open": "yellow", "asked": "magenta", "decided": "green"}.get(request.state)
+    return click.style(f"{'needs info' if request.state == 'asked' else request.state:<10}", fg=colour)
