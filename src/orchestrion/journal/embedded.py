@@ -247,7 +247,8 @@ class EmbeddedJournal:
         return {no for (no,) in self._database.read(self._sql["cancelled"], (self._database.process,))}
 
     def ready(self, run_id: str | None = None) -> list[str]:
-        rows = self._database.read(self._sql["ready"], {"id": run_id, "now": time.time()})
+        sql = self._sql["ready" if run_id is None else "ready_one"]
+        rows = self._database.read(sql, {"id": run_id, "now": time.time()})
         return [found for (found,) in rows]
 
     def statuses(self, batch: str) -> dict[str, tuple[str, bool]]:

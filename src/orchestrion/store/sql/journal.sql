@@ -94,7 +94,14 @@ select no from run where owner = ? and cancel = 1;
 
 -- name: ready
 select id from run
-where status = 'waiting' and owner is null and (:id is null or id = :id)
+where status = 'waiting' and owner is null
+  and (exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
+       or exists (select 1 from review where review.run = run.no
+                  and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
+
+-- name: ready_one
+select id from run
+where id = :id and status = 'waiting' and owner is null
   and (exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
        or exists (select 1 from review where review.run = run.no
                   and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
