@@ -265,6 +265,25 @@ async def test_branches_wait_for_their_people_one_decision_at_a_time(open_app):
         assert kinds(o) == {"hold": 3, "post": 3}
 
 
+async def test_a_decision_outlives_the_failure_of_another_branch(open_app):
+    ask, fail = Step("ask", policy="team"), Step("fail", policy="cheap", checks=[lambda text: text != "bad"])
+    cheap = ScriptedWorker("cheap", ["good", "bad", "bad"])
+
+    @workflow
+    async def both(text: str) -> list[str]:
+        answers = await orchestrion.gather(ask(text), fail(text))
+        return [*answers, await fail("more")]
+
+    async with open_app(cheap, team()) as o:
+        _, request = await parked(o, both)
+        decision = await o.decide(request.id, "modify", value="mine", seen=request.digest, by="ana")
+        run = await o.run(both, "text", id="r")
+        assert (run.status, held(o)) == ("failed", 0)
+        assert run.cost == 60_000 + decision.cost
+        again = await o.run(both, "text", id="r", again=True)
+        assert (again.status, o.reviews(), again.cost) == ("failed", [], run.cost), "nobody is asked twice"
+
+
 async def test_people_and_models_are_asked_at_once(open_app):
     step = Step("ask", policy=agreement("cheap", "team", accept=1.0))
     cheap = echo("cheap")

@@ -29,9 +29,10 @@ def command() -> None:
 @command.command("list")
 @click.option("--all", "everything", is_flag=True, help="Decided and withdrawn ones, too.")
 @click.option("--batch", help="Those of one batch.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @json_option
 @config_option
-def list_requests(*, everything: bool, batch: str | None, as_json: bool, config: str | None) -> None:
+def list_requests(*, everything: bool, batch: str | None, limit: int, as_json: bool, config: str | None) -> None:
     """What waits for a person, the oldest first."""
 
     async def show() -> None:
@@ -40,11 +41,15 @@ def list_requests(*, everything: bool, batch: str | None, as_json: bool, config:
             ready = o.ready()
             shown = money(o.settings)
         if as_json:
-            click.echo(to_json({"requests": [request_json(one, full=False) for one in requests]}).decode())
+            click.echo(
+                to_json(
+                    {"requests": [request_json(one, full=False) for one in requests[:limit]], "count": len(requests)}
+                ).decode()
+            )
             return
         if not requests:
             click.echo("nothing waits for a person.")
-        for one in requests:
+        for one in requests[:limit]:
             due = f"  {until(one.deadline)}" if one.deadline and one.state == "open" else ""
             click.echo(
                 f"{one.id:<8} {_state(one)}  {one.worker}  {ago(one.asked):>8}  {one.key.split('#')[0]}  {one.task_id}{due}"
@@ -53,6 +58,8 @@ def list_requests(*, everything: bool, batch: str | None, as_json: bool, config:
                 click.echo(f"         asks the task's owner: {one.question}")
             elif one.decision and everything:
                 click.echo(f"         {one.decision.kind} by {one.decision.by}, {shown(one.decision.cost)}")
+        if len(requests) > limit:
+            click.echo(f"… {len(requests)} in all (--limit, --batch)")
         if requests and not everything:
             click.echo("`orchestrion review show ID` shows one, `orchestrion review decide ID` decides.", err=True)
         _say_ready(ready)
@@ -175,10 +182,16 @@ def _say_ready(ready: list[str]) -> None:
         click.echo(f"{runs} can go on: `orchestrion runs resume --ready`.", err=True)
 
 
-def _who(o: Orchestrion, request: ReviewRequest) -> str | None:
-    """None where the settings tell (one member) or must be told (several)."""
+def _who(o: Orchestrion, request: ReviewRequest) -> str:
+    """The only member, or where the settings name none, the login name. Raises ReviewError where there are several."""
     person = o.settings.people.get(request.worker)
-    return None if person and person.members else _login()
+    if person is None or not person.members:
+        return _login()
+    if len(person.members) > 1:
+        raise ReviewError(
+            f"say who decides on request {request.id}: --as NAME, one of {', '.join(person.members)}. (people in the settings)"
+        )
+    return person.members[0]
 
 
 def _login() -> str:

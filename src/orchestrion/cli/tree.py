@@ -9,9 +9,11 @@ from typing import Any
 import click
 from pydantic_core import from_json
 
+from orchestrion.cli.review_text import request_json
 from orchestrion.domain import Money, dollars, usd
 from orchestrion.evidence.recorded import Asked
 from orchestrion.journal.protocol import RunRecord
+from orchestrion.review.requests import ReviewRequest
 
 WIDTH = 100
 
@@ -21,7 +23,7 @@ def tree_lines(
 ) -> Iterator[str]:
     """The run, its steps, and the attempts of each."""
     status = "interrupted" if record.status == "running" and not record.owned else record.status
-    wants = f", waits for '{record.wants}'" if record.wants else ""
+    wants = f", waits for {record.wants}" if record.wants else ""
     yield f"{click.style(record.id, bold=True)}  {status}{wants}  {shown(record.cost)}  {record.workflow}"
     if record.input is not None:
         yield f"input: {_cut(record.input, full)}"
@@ -48,6 +50,9 @@ def _call_lines(one: Asked, *, full: bool, shown: Callable[[Money], str]) -> Ite
         + (" corrected" if one.call.added else "")
     )
     attempt = one.attempt
+    if one.review:
+        yield from _review_lines(one, one.review, full=full, shown=shown)
+        return
     if attempt is None:
         if one.posted and one.posted[0] == "void":
             yield click.style(f"{who}  not sent: it waited when its run was stopped", fg="yellow")
@@ -61,12 +66,7 @@ def _call_lines(one: Asked, *, full: bool, shown: Callable[[Money], str]) -> Ite
         else ""
     )
     facts = "  ".join(part for part in (shown(attempt.cost), tokens, f"{attempt.latency_s:.2f} s") if part)
-    mark = (
-        click.style("  ✓ accepted", fg="green") + (" (money was short)" if one.accepted == 2 else "")
-        if one.accepted
-        else ""
-    )
-    yield f"{who}  {facts}{mark}"
+    yield f"{who}  {facts}{_mark(one)}"
     if attempt.failure:
         yield click.style(f"✗ {attempt.failure.kind}: {attempt.failure.message}", fg="red")
     for verdict in attempt.verdicts:
@@ -74,6 +74,25 @@ def _call_lines(one: Asked, *, full: bool, shown: Callable[[Money], str]) -> Ite
         yield f"{mark} {verdict.check}{f': {verdict.reason}' if verdict.reason else ''}"
     if attempt.output is not None:
         yield f"→ {_cut(attempt.output, full)}"
+
+
+def _review_lines(one: Asked, review: ReviewRequest, *, full: bool, shown: Callable[[Money], str]) -> Iterator[str]:
+    """A question to a person: what they decided, or that they have not yet."""
+    decision = review.decision
+    if decision is None:
+        yield click.style(f"{review.worker}  request {review.id}: {review.state}", fg="yellow")
+        return
+    yield f"{review.worker}  {decision.by}: {decision.kind}  {shown(decision.cost)}  {decision.minutes:g} min{_mark(one)}"
+    if decision.text:
+        yield f"→ {_cut(decision.text, full)}"
+    if review.information:
+        yield f"  {review.informant} answered: {_cut(review.information, full)}"
+
+
+def _mark(one: Asked) -> str:
+    if not one.accepted:
+        return ""
+    return click.style("  ✓ accepted", fg="green") + (" (money was short)" if one.accepted == 2 else "")
 
 
 def tree_json(record: RunRecord, asked: list[Asked]) -> dict[str, Any]:
@@ -87,9 +106,10 @@ def tree_json(record: RunRecord, asked: list[Asked]) -> dict[str, Any]:
                 "worker": one.call.worker,
                 "sample": one.call.sample,
                 "context": one.call.context,
-                "lost": attempt is None,
+                "lost": attempt is None and one.review is None,
                 "accepted": bool(one.accepted),
                 "constrained": one.accepted == 2,
+                "review": request_json(one.review, full=False) if one.review else None,
                 "booked": one.posted[0] if one.posted else None,
                 "cost_usd": usd(one.posted[1]) if one.posted else None,
             }

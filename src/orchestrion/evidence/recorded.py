@@ -9,6 +9,8 @@ from pydantic_core import from_json
 
 from orchestrion.domain import Attempt, Call, Outcome, usd
 from orchestrion.journal.codec import decode_attempt, decode_calls, unpack
+from orchestrion.review.requests import ReviewRequest
+from orchestrion.review.reviews import Reviews
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
@@ -16,7 +18,8 @@ from orchestrion.store.queries import queries
 class Asked(NamedTuple):
     """One call that a step made: its attempt, or None where it was in flight when a process died.
 
-    ``posted`` is the entry that closed its hold: its kind and amount; None while the hold is open.
+    ``posted`` is the entry that closed its hold: its kind and amount; None while the hold is open. ``review`` is the
+    question that it is, where a person was asked.
     """
 
     scope: str
@@ -29,6 +32,7 @@ class Asked(NamedTuple):
     accepted: int
     hold: int
     posted: tuple[str, int] | None
+    review: ReviewRequest | None = None
 
 
 def calls_of(database: Database, no: int) -> list[Asked]:
@@ -38,6 +42,7 @@ def calls_of(database: Database, no: int) -> list[Asked]:
     posts = {hold: (kind, amount) for hold, kind, amount in database.read(sql["posts"], (no,))}
     asked: list[Asked] = []
     inputs: dict[tuple[str, str, int], str | None] = {}
+    reviews = Reviews(database).of_run(no)
     for scope, step, n, turn, _, stored, calls in database.read(sql["asks"], (no,)):
         inputs.setdefault((scope, step, n), unpack(stored))
         for hold, call in decode_calls(calls):
@@ -55,6 +60,7 @@ def calls_of(database: Database, no: int) -> list[Asked]:
                     row[3] if row else 0,
                     hold,
                     posts.get(hold),
+                    reviews.get(hold),
                 )
             )
     asked.sort(key=lambda one: one.hold)
