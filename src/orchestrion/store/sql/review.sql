@@ -5,8 +5,8 @@ values (?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?);
 -- name: review_taken
 update review set state = 'taken' where hold = ? and state in ('decided', 'informed');
 
--- A decision that came before its run ended another way is kept: if the run is taken up again, nobody is asked twice.
 -- name: review_of_ended
+-- A decision that came before its run ended another way is kept: if the run is taken up again, nobody is asked twice.
 update review set state = 'withdrawn' where run = ? and state in ('open', 'asked', 'informed');
 
 -- name: void_of_ended
