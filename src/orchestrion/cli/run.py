@@ -218,7 +218,7 @@ def _dry_run(
     worst: dict[str, int] = {}
     calls: dict[str, dict[str, int]] = {}
     for task in tasks:
-        for bound in bounds(steps, policies, o.workers, task.input):
+        for bound in bounds(steps, policies, o.workers, task.input, task.reference):
             total += bound.bound
             worst[bound.step] = worst.get(bound.step, 0) + bound.bound
             calls[bound.step] = dict(bound.calls)

@@ -92,7 +92,9 @@ async def perform(site: Site) -> Any:
                 site.accepted = decision
                 return decision.attempt.value
             case Stop(reason):
-                raise StepFailed(step=site.step.name, reason=reason, history=history, cost=sum(a.cost for a in history))
+                raise StepFailed(
+                    step=site.step.name, reason=reason, history=history, cost=sum(a.spent for a in history)
+                )
 
 
 def mismatch(run_id: str, left: list[Key]) -> JournalMismatch:
@@ -131,7 +133,9 @@ async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
                 )
             attempt = replace(attempt, value=value, answer=answer, verdicts=attempt.verdicts or problems)
             if attempt.hold in memory.unchecked:
-                attempt = await rejudge(site, history, replace(attempt, verdicts=problems))
+                seen = history[: memory.before.get(attempt.hold, len(history))]
+                anew = {verdict.check for verdict in remembered.verdicts if verdict.broken}
+                attempt = await rejudge(site, seen, replace(attempt, verdicts=problems), anew=anew)
         history += (attempt,)
     return history
 
