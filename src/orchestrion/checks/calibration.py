@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple, TypeAlias
 
 from pydantic_core import from_json
@@ -89,6 +90,23 @@ def fit(labelled: Iterable[tuple[float, bool]], *, of: str | None = None) -> Cal
             scores.append(edge)
             chances.append(round(block.share, 6))
     return Calibration(tuple(scores), tuple(chances), labels, of)
+
+
+def brier(labelled: Sequence[tuple[str, float, bool]], *, folds: int = 5) -> tuple[float, float]:
+    """The mean squared error of raw scores and of calibrated ones, over (question, raw score, accepted).
+
+    What is calibrated was fitted on the other folds' questions. Lower is better; always saying the share of accepted answers
+    gives share·(1 − share).
+    """
+    fold_of = {question: i % folds for i, question in enumerate(dict.fromkeys(q for q, _, _ in labelled))}
+    raw = fmean((score - accepted) ** 2 for _, score, accepted in labelled)
+    errors: list[float] = []
+    for fold in range(folds):
+        others = [(score, accepted) for q, score, accepted in labelled if fold_of[q] != fold]
+        held_out = [(score, accepted) for q, score, accepted in labelled if fold_of[q] == fold]
+        curve = fit(others) if others else None
+        errors += [((curve.chance(score) if curve else 0.5) - accepted) ** 2 for score, accepted in held_out]
+    return raw, fmean(errors)
 
 
 def _pooled(blocks: Iterable[_Block]) -> list[_Block]:

@@ -52,8 +52,8 @@ _BETTER = _SCHEMA | {
 
 
 class Said(NamedTuple):
-    """What a judge said, read: a value (a whole number, or first, second, tie), and why. ``value`` is None for nonsense
-    and for a judge that did not answer; ``reason`` then says which."""
+    """What a judge said, read: a value (a whole number, or first, second, tie), and why. ``value`` is None for nonsense,
+    and ``reason`` then says what is wrong with it."""
 
     value: Any
     reason: str
@@ -106,24 +106,32 @@ class Judge:
     async def __call__(self, task: Task, attempts: tuple[Attempt, ...], ask: AskWorker) -> Verdict:
         if self.reference and task.reference is None:
             return self._broken("it is to see the reference, and the task has none")
-        answer = attempts[-1]
-        if not self.pairwise:
-            said = await self.score(task, answer.output or "", ask)
-            return self._broken(said.reason) if said.value is None else self._scored(said)
-        other = opponent(attempts, self.name)
+        try:
+            return await (self._better(task, attempts, ask) if self.pairwise else self._good(task, attempts[-1], ask))
+        except StepFailed as failed:
+            return self._broken(failed.reason)
+
+    async def _good(self, task: Task, answer: Attempt, ask: AskWorker) -> Verdict:
+        said = await self.score(task, answer.output or "", ask)
+        return self._broken(said.reason) if said.value is None else self._scored(said)
+
+    async def _better(self, task: Task, attempts: tuple[Attempt, ...], ask: AskWorker) -> Verdict:
+        answer, other = attempts[-1], opponent(attempts, self.name)
         if other is None:
             return Verdict(self.name, True, 1.0, "there is no earlier answer to compare it with")
         if other.answer == answer.answer:
             return Verdict(self.name, self.limit <= 0.5, 0.5, "it is the same as the earlier answer")
-        orders = await self.compare(task, answer.output or "", other.output or "", ask)
-        return self._compared(orders)
+        return self._compared(await self.compare(task, answer.output or "", other.output or "", ask))
 
     async def score(self, task: Task, answer: str, ask: AskWorker) -> Said:
-        """An answer by the rubric: from 0 to 5."""
+        """An answer by the rubric: from 0 to 5. Raises StepFailed where the judge does not answer."""
         return await self._asked(self.question(task, answer), ask)
 
     async def compare(self, task: Task, answer: str, other: str, ask: AskWorker) -> tuple[Said, Said]:
-        """Two answers in both orders, at once: first the answer before the other, then after it."""
+        """Two answers in both orders, at once: first the answer before the other, then after it.
+
+        Raises StepFailed where the judge does not answer.
+        """
         questions = (self.question(task, answer, other), self.question(task, other, answer))
         asked = await asyncio.gather(*(self._asked(one, ask) for one in questions), return_exceptions=True)
         for said in asked:
@@ -131,6 +139,15 @@ class Judge:
                 raise said
         before, after = (said for said in asked if isinstance(said, Said))
         return before, after
+
+    def calibrated(self, raw: float) -> float:
+        """The score that a verdict has: with a calibration, the chance that people accept."""
+        return self.calibration.chance(raw) if self.calibration else raw
+
+    @staticmethod
+    def raw(said: Said) -> float:
+        """A whole number from 0 to 5 as a score in [0, 1], before any calibration."""
+        return float(said.value) / TOP
 
     def question(self, task: Task, *answers: str) -> tuple[Message, ...]:
         """The messages that ask about one answer, or about two in this order."""
@@ -150,20 +167,16 @@ class Judge:
     async def _asked(self, messages: tuple[Message, ...], ask: AskWorker) -> Said:
         """The answer to a question; nonsense is shown to the judge, with what is wrong, once."""
         schema = _BETTER if self.pairwise else _SCORE
-        try:
-            reply = await ask(self.worker, messages, schema=schema)
-            said = self.read(reply.output)
-            if said.value is None:
-                wrong = f"This cannot be used: {said.reason}. Answer again, with the JSON object and nothing else."
-                again = ({"role": "assistant", "content": reply.output}, {"role": "user", "content": wrong})
-                reply = await ask(self.worker, (*messages, *again), schema=schema)
-                said = self.read(reply.output)
-        except StepFailed as failed:
-            return Said(None, failed.reason)
+        reply = await ask(self.worker, messages, schema=schema)
+        said = self.read(reply.output)
         if said.value is None:
-            return Said(
-                None, f"the judge answered nonsense twice: {said.reason}: {' '.join(reply.output.split())[:120]!r}"
-            )
+            wrong = f"This cannot be used: {said.reason}. Answer again, with the JSON object and nothing else."
+            again = ({"role": "assistant", "content": reply.output}, {"role": "user", "content": wrong})
+            reply = await ask(self.worker, (*messages, *again), schema=schema)
+            said = self.read(reply.output)
+        if said.value is None:
+            shown = " ".join(reply.output.split())[:120]
+            return Said(None, f"the judge answered nonsense twice: {said.reason}: {shown!r}")
         return said
 
     def read(self, text: str) -> Said:
@@ -189,8 +202,7 @@ class Judge:
         return Said(None, f'"score" is a whole number from 0 to {TOP}, not {score!r}')
 
     def _scored(self, said: Said) -> Verdict:
-        raw = said.value / TOP
-        score = self.calibration.chance(raw) if self.calibration else raw
+        score = self.calibrated(self.raw(said))
         chance = f", {score:.0%} accepted by people" if self.calibration else ""
         return Verdict(self.name, score >= self.limit, score, f"{said.value} of {TOP}{chance}: {said.reason}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +37,9 @@ from orchestrion.workers.protocol import NotSent, Worker
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
     from orchestrion.engine.perform import Site
+
+
+NOTHING: Mapping[str, Money] = {}
 
 
 class Held(NamedTuple):
@@ -112,10 +115,12 @@ async def answer(site: Site, held: Held, history: tuple[Attempt, ...]) -> Attemp
     return attempt
 
 
-async def rejudge(site: Site, history: tuple[Attempt, ...], attempt: Attempt, *, anew: Collection[str] = ()) -> Attempt:
+async def rejudge(
+    site: Site, history: tuple[Attempt, ...], attempt: Attempt, *, anew: Mapping[str, Money] = NOTHING
+) -> Attempt:
     """Ask the checks about a remembered attempt whose verdicts were not noted before its process ended.
 
-    What they asked is remembered, too; the checks named in ``anew`` ask again all the same.
+    What they asked is remembered, too. The checks named in ``anew`` ask again all the same, beyond what they cost before.
     """
     verdicts, pending = _judge(site, history, attempt, (), anew)
     judged = attempt.judged((*verdicts, *await _said(pending)))
@@ -139,7 +144,7 @@ def _judge(
     history: tuple[Attempt, ...],
     attempt: Attempt,
     recorded: tuple[Verdict, ...],
-    anew: Collection[str] = (),
+    anew: Mapping[str, Money] = NOTHING,
 ) -> tuple[tuple[Verdict, ...], list[Awaitable[Verdict]]]:
     """The verdicts that are there at once, and those to await. An output of the wrong form is not judged further.
 
@@ -157,7 +162,7 @@ def _judge(
         check = checks.pop(before.check, None)
         verdicts.append(before if check is None else _ask_at_once(site, check, attempts, before))
     for check in checks.values():
-        asker = Asker(site, attempt, anew=check.name in anew)
+        asker = Asker(site, attempt, anew=anew.get(check.name))
         said = _ask(site, check, attempts, asker)
         if isinstance(said, Verdict):
             verdicts.append(said)
@@ -255,18 +260,18 @@ class Asker:
     """How a check asks workers of its own about an attempt: metered, and remembered under the attempt's hold.
 
     What is asked is known by its text: whichever answer comes first, and whichever check of several asks first, a
-    resumed run finds its own. ``cost`` adds up what was asked, remembered answers included. ``anew``: nothing is
-    remembered, since what was said before could not be used.
+    resumed run finds its own. ``cost`` adds up what was asked, remembered answers included. ``anew`` is what asking has
+    cost before, where what was said could not be used and nothing is to be remembered.
     """
 
-    __slots__ = ("_anew", "_asked", "_attempt", "_site", "cost")
+    __slots__ = ("_asked", "_attempt", "_recalls", "_site", "cost")
 
-    def __init__(self, site: Site, attempt: Attempt, *, anew: bool = False) -> None:
+    def __init__(self, site: Site, attempt: Attempt, *, anew: Money | None = None) -> None:
         self._site = site
         self._attempt = attempt
-        self._anew = anew
+        self._recalls = anew is None
         self._asked: Counter[Key] = Counter()
-        self.cost: Money = 0
+        self.cost: Money = anew or 0
 
     def __call__(
         self, worker: str, messages: tuple[Message, ...], *, schema: Mapping[str, Any] | None = None
@@ -282,10 +287,10 @@ class Asker:
     ) -> Reply:
         site, execution, log = self._site, self._site.execution, self._site.execution.log
         memory = log.recall(key)
-        remembered = memory.history if memory else ()
+        remembered = memory.history if memory and self._recalls else ()
         self.cost += sum(said.cost for said in remembered)
         answers = [said for said in remembered if not said.failure]
-        if answers and not self._anew:
+        if answers:
             return Reply(answers[-1].output or "", usage=answers[-1].usage, cost=answers[-1].cost)
         execution.proceed()
         worker = execution.worker(key.step, site.step)

@@ -134,7 +134,7 @@ async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
             attempt = replace(attempt, value=value, answer=answer, verdicts=attempt.verdicts or problems)
             if attempt.hold in memory.unchecked:
                 seen = history[: memory.before.get(attempt.hold, len(history))]
-                anew = {verdict.check for verdict in remembered.verdicts if verdict.broken}
+                anew = {verdict.check: verdict.cost for verdict in remembered.verdicts if verdict.broken}
                 attempt = await rejudge(site, seen, replace(attempt, verdicts=problems), anew=anew)
         history += (attempt,)
     return history
