@@ -14,7 +14,7 @@ from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.replay import replay
 from orchestrion.engine.workflow import Start
 from orchestrion.errors import PolicyError, RecordsError, StepFailed, WorkerFailed
-from orchestrion.settings import Settings
+from orchestrion.settings import ModelSettings, PriceSettings, Settings
 from orchestrion.testing import ScriptedWorker
 from tests.conftest import Crash, entries, open_holds
 
@@ -143,9 +143,9 @@ async def test_a_judge_that_answers_nonsense_refuses_and_loses_nothing(open_app)
             StepFailed, match="judge: the judge answered nonsense twice: it is not a JSON object: 'maybe'"
         ):
             _ = run.result
-        [attempt] = run.error.history  # type: ignore[union-attr]
+        [attempt] = run.error.history
         assert (attempt.output, attempt.cost, attempt.verdicts[0].cost) == ("answer", ONE, 2 * ONE)
-        assert run.error.cost == run.cost  # type: ignore[union-attr]
+        assert run.error.cost == run.cost
     async with open_app(w, ScriptedWorker("j", [score(5)])) as o:
         run = await o.run(step, "a", id="r", again=True)
         assert (run.result, run.cost) == ("answer", 4 * ONE)
@@ -160,7 +160,7 @@ async def test_a_judge_whose_model_fails_is_asked_again_on_retry(open_app):
     w, k = ScriptedWorker("w", ["answer"]), ScriptedWorker("k", [score(5)])
     async with open_app(w, ScriptedWorker("j", [failed]), k) as o:
         run = await o.run(step, "a", id="r")
-        [attempt] = run.error.history  # type: ignore[union-attr]
+        [attempt] = run.error.history
         broken, fine = attempt.verdicts
         assert (broken.broken, broken.passed, fine.passed) == (True, False, True)
         assert "did not answer: j: 500" in (broken.reason or "")
@@ -315,11 +315,12 @@ async def test_no_bill_is_above_the_bound(open_app):
 async def test_replay_takes_the_recorded_verdicts_of_a_judge_with_their_cost(open_app):
     check = judge("j", "polite", name="polite")
     step = Step("s", checks=[check], policy=best_effort(cascade("w", "v")))
-    workers = [ScriptedWorker(name, lambda request, name=name: name) for name in ("w", "v")]
-    async with open_app(
-        *workers,
-        ScriptedWorker("j", lambda request: score(4 if "w\nanswer" not in request.messages[1]["content"] else 1)),
-    ) as o:
+    workers = [ScriptedWorker(name, [name] * 3) for name in ("w", "v")]
+
+    def says(request) -> str:
+        return score(1 if "w\nanswer" in request.messages[1]["content"] else 4)
+
+    async with open_app(*workers, ScriptedWorker("j", says)) as o:
         for i in range(3):
             await o.run(step, f"letter {i}", id=f"t{i}")
         recorded = list(o.outcomes())
@@ -333,10 +334,8 @@ async def test_replay_takes_the_recorded_verdicts_of_a_judge_with_their_cost(ope
 
 
 async def test_a_rehearsal_with_simulated_models_passes_its_judge():
-    settings = Settings(
-        database=":memory:",
-        models={name: {"model": "simulated", "price": {"input": 1, "output": 1}} for name in ("w", "j")},  # type: ignore[arg-type]
-    )
+    model = ModelSettings(model="simulated", price=PriceSettings(input=1, output=1))
+    settings = Settings(database=":memory:", models={"w": model, "j": model})
     step = Step("s", checks=[judge("j", "r")], policy="w")
     async with Orchestrion.open(settings) as o:
         assert (await o.run(step, "a")).status == "done"

@@ -77,10 +77,13 @@ def test(
                 f"--dry-run is for a live judge; what '{target}' said is in the records, and costs nothing."
             )
         rows = read_labelled(records, judge=target)
+        _refuse_unknown(target, rows)
+        _refuse_empty(rows)
         _say(target, rows, as_json=as_json, out=out, settings=Settings())
         return 0
     judge, instructions = load_judge(target)
     rows = read_labelled(records)
+    _refuse_empty(rows)
     _refuse_unfit(judge, rows)
     settings = read_settings(config)
     if dry_run:
@@ -211,7 +214,6 @@ def _say(
     name: str, rows: Labelled, *, as_json: bool, out: Path | None, settings: Settings, of: str | None = None
 ) -> None:
     """The figures on stdout, and into a file."""
-    _refuse_empty(name, rows)
     found = of_pairs(rows.pairs) if rows.pairs else of_scored(rows.scored)
     scores = [(row.cluster, row.score, row.accepted) for row in rows.scored if row.score is not None]
     both = len({accepted for _, _, accepted in scores}) == 2
@@ -231,18 +233,19 @@ def _say(
         click.echo(f"written to {out}" + ("" if calibration else ", without a calibration"))
 
 
-def _refuse_empty(name: str, rows: Labelled) -> None:
-    """Raises RecordsError where there is nothing to test on, with the reason."""
-    if rows.scored or rows.pairs:
-        return
-    left_out = "; ".join(f"{n} {why}" for why, n in rows.left_out.items() if n)
+def _refuse_unknown(name: str, rows: Labelled) -> None:
+    """A judge that said nothing in the records: a slip of the pen, mostly."""
     if rows.judges and name not in rows.judges:
         raise RecordsError(
             f"the records have no judge '{name}'.{nearest(name, rows.judges)} A live judge is FILE.py:NAME or a .json file."
         )
-    raise RecordsError(
-        f"there is nothing to test on{f': {left_out}' if left_out else ': no labelled answer or pair in these files'}."
-    )
+
+
+def _refuse_empty(rows: Labelled) -> None:
+    """Raises RecordsError where there is nothing to test on, with the reason."""
+    if not rows.scored and not rows.pairs:
+        left_out = "; ".join(f"{n} {why}" for why, n in rows.left_out.items() if n)
+        raise RecordsError(f"there is nothing to test on: {left_out or 'no labelled answer or pair in these files'}.")
 
 
 def _as_json(name: str, found: Agreement, rows: Labelled, calibration: Calibration | None) -> dict[str, Any]:
