@@ -168,6 +168,10 @@ async def _live(
     rows.scored = [row for row in judged if isinstance(row, Scored)]
     rows.pairs = [row for row in judged if isinstance(row, Pair)]
     _say(judge.name, rows, as_json=as_json, out=out, settings=settings, of=judge.digest)
+    if judge.calibration and not as_json:
+        click.echo(
+            "note: the judge is calibrated. Where these labels made its calibration, the figures are too good: test it on others."
+        )
     return 0 if len(judged) == len(starts) else 1
 
 

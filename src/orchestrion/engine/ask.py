@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
 from collections.abc import Awaitable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -270,7 +269,7 @@ class Asker:
         self._site = site
         self._attempt = attempt
         self._recalls = anew is None
-        self._asked: Counter[Key] = Counter()
+        self._asked: dict[Key, int] = {}
         self.cost: Money = anew or 0
 
     def __call__(
@@ -278,8 +277,8 @@ class Asker:
     ) -> Awaitable[Reply]:
         text = to_json(messages)
         key = Key(f"{self._site.key}~{self._attempt.hold}.{digest(text)[:16]}/", worker, 0)
-        again = self._asked[key]
-        self._asked[key] += 1
+        again = self._asked.get(key, 0)
+        self._asked[key] = again + 1
         return self._ask(key._replace(n=again), messages, text, schema)
 
     async def _ask(
