@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrion.app import Orchestrion
+    from orchestrion.checks.judge import judge
     from orchestrion.checks.rules import length, matches
     from orchestrion.domain import Attempt, Task, Verdict
     from orchestrion.engine.scope import gather, map, wait_for  # noqa: A004  # read as orchestrion.map
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         corrected,
         fallback,
         fixed,
-        mix,
         retried,
         router,
     )
@@ -54,10 +54,10 @@ __all__ = [
     "fallback",
     "fixed",
     "gather",
+    "judge",
     "length",
     "map",
     "matches",
-    "mix",
     "retried",
     "router",
     "step",
@@ -83,10 +83,10 @@ _HOMES = {
     "fallback": "orchestrion.policy.combinators",
     "fixed": "orchestrion.policy.combinators",
     "gather": "orchestrion.engine.scope",
+    "judge": "orchestrion.checks.judge",
     "length": "orchestrion.checks.rules",
     "map": "orchestrion.engine.scope",
     "matches": "orchestrion.checks.rules",
-    "mix": "orchestrion.policy.combinators",
     "retried": "orchestrion.policy.combinators",
     "router": "orchestrion.policy.combinators",
     "step": "orchestrion.engine.step",

@@ -104,13 +104,15 @@ class Orchestrion:
         id: str | None = None,
         account: str = "default",
         tags: Mapping[str, str] | None = None,
+        reference: Any = None,
         policies: Mapping[str, str | SavedPolicy] | None = None,
         again: bool = False,
     ) -> Run:
         """Perform a run, or go on with it, or say how it ended: the same id is the same run.
 
         Without an id, one is made from the workflow and the input. ``policies`` puts saved policies (names from the
-        settings, or paths) in place of steps' own. ``again`` resumes a failed or cancelled run, whose failed calls are
+        settings, or paths) in place of steps' own. ``reference``
+        is the right answer, which only checks see that were told to. ``again`` resumes a failed or cancelled run, whose failed calls are
         then asked again. A run that failed is returned, not raised: its ``result`` raises.
         """
         flow = as_workflow(workflow)
@@ -119,7 +121,15 @@ class Orchestrion:
         chosen = {
             step: self.policy(saved) if isinstance(saved, str) else saved for step, saved in (policies or {}).items()
         }
-        start = Start(id=id, task_id=id, input=input, tags=dict(tags or {}), account=account, policies=chosen)
+        start = Start(
+            id=id,
+            task_id=id,
+            input=input,
+            tags=dict(tags or {}),
+            reference=reference,
+            account=account,
+            policies=chosen,
+        )
         return await self._runner.run(flow, start, again=again)
 
     def run_all(

@@ -64,13 +64,15 @@ def storable(text: str) -> str:
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One unit of input. ``step`` names the step that it is put to; ``reference`` never reaches a policy."""
+    """One unit of input. ``step`` names the step that it is put to, ``instructions`` are that step's; ``reference`` never
+    reaches a policy."""
 
     id: str
     input: Any
     tags: Mapping[str, str] = {}
     reference: Any = None
     step: str = ""
+    instructions: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -228,6 +230,11 @@ class Attempt(msgspec.Struct, frozen=True, eq=False):
             self.finish_reason,
             self.hold,
         )
+
+    @property
+    def spent(self) -> Money:
+        """What it cost, and what asking its checks cost."""
+        return self.cost + sum(verdict.cost for verdict in self.verdicts)
 
     @property
     def passed(self) -> bool:

@@ -287,7 +287,7 @@ def test_policies_page_has_every_kind_and_rule():
     text = (DOCS / "reference/policies.md").read_text(encoding="utf-8")
     used = set(re.findall(r'"policy": "(\w+)"', text))
     assert used >= set(protocol._KINDS)
-    assert set(re.findall(r'"check": "(\w+)"', text)) == {"matches", "length"}
+    assert set(re.findall(r'"check": "(\w+)"', text)) == {"matches", "length", "judge"}
     assert set(re.findall(r"^## `(\w+)`", text, re.MULTILINE)) == set(protocol._KINDS)
 
 

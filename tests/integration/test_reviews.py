@@ -312,6 +312,23 @@ async def test_a_kill_between_any_two_commits_loses_no_question_and_no_decision(
         assert kinds(o) == {"hold": 2, "post": 2}
 
 
+async def test_a_run_that_is_cancelled_while_its_question_is_written_has_put_it(open_app):
+    async with open_app(team()) as o:
+        step = Step("ask", policy="team")
+        task = asyncio.create_task(o.run(step, "text", id="r"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert o.database.writer._waiters or o.database.writer._writing
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        _, request = await parked(o, step)
+        assert (len(o.reviews()), held(o)) == (1, 1)
+        await o.decide(request.id, "modify", value="yes", seen=request.digest, by="ana")
+        assert (await o.run(step, "text", id="r")).result == "yes"
+        assert kinds(o) == {"hold": 1, "post": 1}
+
+
 async def test_a_check_cannot_wait_for_a_person(open_app):
     class AsksTeam:
         name = "asks_team"

@@ -15,7 +15,6 @@ from orchestrion import (
     fixed,
     length,
     matches,
-    mix,
     retried,
     router,
 )
@@ -24,6 +23,7 @@ from orchestrion.domain import UNLIMITED, Ask, Call
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.saved import read_policy, write_policy
 from orchestrion.errors import PolicyError
+from orchestrion.policy.combinators import mix
 from orchestrion.policy.protocol import _KINDS, dump_policy, load_policy
 
 EACH_KIND = [

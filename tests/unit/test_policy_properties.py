@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrion import Step, agreement, best_effort, cascade, corrected, fallback, fixed, mix, retried, router
+from orchestrion import Step, agreement, best_effort, cascade, corrected, fallback, fixed, retried, router
 from orchestrion.checks.protocol import verdict
 from orchestrion.domain import (
     UNLIMITED,
@@ -33,7 +33,7 @@ from orchestrion.engine.execution import House
 from orchestrion.engine.workflow import Runner, Start, one_step
 from orchestrion.errors import WorkerFailed
 from orchestrion.journal.codec import decode_calls, encode_calls
-from orchestrion.policy.combinators import Mix, chance
+from orchestrion.policy.combinators import Mix, chance, mix
 from orchestrion.policy.protocol import dump_policy, load_policy
 from orchestrion.telemetry import Tracing
 from orchestrion.testing import MemoryJournal, MemoryLedger, ScriptedWorker
@@ -299,7 +299,8 @@ def test_live_and_replay_give_the_same_attempts(policy, task, world, random):
 # Chance
 
 DRAWS = """
-from orchestrion import mix, Task
+from orchestrion import Task
+from orchestrion.policy.combinators import mix
 from orchestrion.domain import UNLIMITED
 policy = mix({"a": 0.3, "b": 0.7}, salt="s")
 print("".join(policy.next(Task(f"t{n}", "", {}, None, "step"), (), UNLIMITED).calls[0].worker for n in range(200)))

@@ -1,7 +1,7 @@
 """What a check is, and how a plain function becomes one.
 
 A check is a question about attempts: given the task and the attempts of a step so far, it says whether the last of them
-is good enough. It never sees the reference. Most checks are plain functions of the step's output:
+is good enough. It does not see the reference. Most checks are plain functions of the step's output:
 
     def totals_tie_out(facts): return None if facts.total == sum(facts.amounts) else "the total is not the sum"
 
@@ -12,13 +12,21 @@ and a Verdict says it all. A second parameter, if there is one, receives the Tas
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from orchestrion.domain import Attempt, Message, Reply, Task, Verdict
 
-AskWorker: TypeAlias = Callable[[str, tuple[Message, ...]], Awaitable[Reply]]
-"""Asks a worker by name, metered and journaled: for checks that are themselves answered by a model."""
+
+class AskWorker(Protocol):
+    """Asks a worker by name, metered and journaled: for checks that are themselves answered by a model."""
+
+    def __call__(
+        self, worker: str, messages: tuple[Message, ...], *, schema: Mapping[str, Any] | None = None
+    ) -> Awaitable[Reply]:
+        """What the worker replies; the cost is noted in the verdict. Raises StepFailed where it does not answer."""
+        ...
 
 
 @runtime_checkable
@@ -32,6 +40,22 @@ class Check(Protocol):
 
     def __call__(self, task: Task, attempts: tuple[Attempt, ...], ask: AskWorker) -> Verdict | Awaitable[Verdict]:
         """The verdict; awaitable where the check asks somebody."""
+        ...
+
+
+@runtime_checkable
+class AskingCheck(Check, Protocol):
+    """A check that says beforehand whom it asks: its calls count in the bound of a run.
+
+    One with an attribute ``reference`` that is True is given the task with its reference; no other check is.
+    """
+
+    def calls(self) -> Counter[str]:
+        """Whom it asks about one attempt, and how often at most."""
+        ...
+
+    def question(self, task: Task, *answers: str) -> tuple[Message, ...]:
+        """What it asks about an answer."""
         ...
 
 

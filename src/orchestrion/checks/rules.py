@@ -1,4 +1,4 @@
-"""Checks as data: rules on the text of an answer, which a saved policy can carry and replay can ask again."""
+"""Checks as data, which a saved policy can carry: rules on the text of an answer, and judges."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
+from orchestrion.checks.judge import Judge, judge_from
 from orchestrion.checks.protocol import AskWorker, Check
 from orchestrion.domain import Attempt, Task, Verdict
 from orchestrion.errors import PolicyError
@@ -57,7 +61,7 @@ class Length:
         return Verdict(self.name, True, 1.0)
 
 
-_RULES: dict[str, type[Any]] = {"matches": Matches, "length": Length}
+_RULES: dict[str, type[Any]] = {"matches": Matches, "length": Length, "judge": Judge}
 
 
 def matches(pattern: str, *, name: str = "matches") -> Check:
@@ -77,9 +81,25 @@ def load_rule(data: Any, *, where: str) -> Check:
     fields = {key: value for key, value in data.items() if key != "check"}
     fields.setdefault("name", data["check"])
     try:
-        rule: Check = _RULES[data["check"]](**fields)
+        rule: Check = judge_from(fields) if data["check"] == "judge" else _RULES[data["check"]](**fields)
     except (TypeError, ValueError) as error:
         raise PolicyError(f"{where}: {str(error).split('__init__() ')[-1]}") from None
+    return rule
+
+
+def read_judge(path: Path) -> Judge:
+    """The judge in a JSON file, written as among a policy's checks. Raises PolicyError."""
+    try:
+        data = from_json(path.read_bytes())
+    except OSError as error:
+        raise PolicyError(f"judge file {path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise PolicyError(f"judge file {path} is not JSON: {error}.") from None
+    rule = load_rule(data, where=str(path))
+    if not isinstance(rule, Judge):
+        raise PolicyError(
+            f'{path}: this is no judge but {rule.name!r}: write {{"check": "judge", "worker": …, "rubric": …}}.'
+        )
     return rule
 
 

@@ -13,6 +13,8 @@ import click
 import msgspec
 
 from orchestrion.app import Orchestrion, as_workflow
+from orchestrion.checks.judge import Judge
+from orchestrion.checks.rules import read_judge
 from orchestrion.domain import Money, dollars
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Workflow
@@ -65,6 +67,34 @@ def load_workflow(target: str) -> Workflow[Any]:
     flow = as_workflow(found[name])
     flow.ref = f"{path}:{name}"
     return flow
+
+
+def load_judge(target: str) -> tuple[Judge, str]:
+    """The judge in FILE.json or FILE.py:NAME, and the instructions of the step that it is a check of ("" for a judge
+    alone). Raises PolicyError and WorkflowError."""
+    if target.endswith(".json"):
+        return read_judge(Path(target)), ""
+    file_name, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    path = Path(file_name)
+    if not path.is_file():
+        raise WorkflowError(f"there is no file {file_name}. Name the judge as FILE.py:NAME.")
+    found = {key: _judges(value) for key, value in vars(_import(path)).items() if isinstance(value, Judge | Step)}
+    known = [key for key, judges in found.items() if judges]
+    if not name and len(known) == 1:
+        name = known[0]
+    if name not in known:
+        there = f" It has {', '.join(known)}." if known else ""
+        raise WorkflowError(
+            f"{path} has no judge{f' {name!r}' if name else ' that is named alone'}: judge(…), or a step with one in its checks.{there}"
+        )
+    if len(found[name]) > 1:
+        raise WorkflowError(f"step '{name}' in {path} has several judges: give the one to test a name of its own.")
+    value = getattr(sys.modules[path.stem], name)
+    return found[name][0], value.instructions if isinstance(value, Step) else ""
+
+
+def _judges(value: Judge | Step[Any]) -> list[Judge]:
+    return [value] if isinstance(value, Judge) else [check for check in value.checks if isinstance(check, Judge)]
 
 
 def _import(path: Path) -> Any:

@@ -151,7 +151,7 @@ async def _run(
             click.echo(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.", err=True)
         runs: dict[str, Run] = {}
         with Progress(len(tasks), quiet=quiet, shown=money(o.settings)) as progress:
-            _stop_on_signals(o, progress)
+            stop_on_signals(o, progress)
             async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
                 progress.add(run.status, run.cost, fresh=run.id not in before)
@@ -190,7 +190,7 @@ def _writable(out: Path) -> None:
         )
 
 
-def _stop_on_signals(o: Orchestrion, progress: Progress) -> None:
+def stop_on_signals(o: Orchestrion, progress: Progress) -> None:
     """The first Ctrl-C lets the calls under way end; the second leaves them (their holds are booked in full)."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101  # within asyncio.run there is one
@@ -218,7 +218,7 @@ def _dry_run(
     worst: dict[str, int] = {}
     calls: dict[str, dict[str, int]] = {}
     for task in tasks:
-        for bound in bounds(steps, policies, o.workers, task.input):
+        for bound in bounds(steps, policies, o.workers, task.input, task.reference):
             total += bound.bound
             worst[bound.step] = worst.get(bound.step, 0) + bound.bound
             calls[bound.step] = dict(bound.calls)

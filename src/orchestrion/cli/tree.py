@@ -30,8 +30,9 @@ def tree_lines(
     for (scope, step, n), calls in _steps(asked):
         took = sum(one.attempt.latency_s for one in calls if one.attempt)
         cost = sum(one.posted[1] for one in calls if one.posted)
-        number = f" #{n}" if n else ""
-        yield f"├─ {click.style(scope + step + number, bold=True)}  {shown(cost)}  {took:.2f} s"
+        by, check, _ = scope.partition("~")
+        title = f"{by}~ a check asks {step}" if check else f"{scope}{step}{f' #{n}' if n else ''}"
+        yield f"├─ {click.style(title, bold=True)}  {shown(cost)}  {took:.2f} s"
         for one in calls:
             for i, line in enumerate(_call_lines(one, full=full, shown=shown)):
                 yield f"│  {'├─' if i == 0 else '│    '} {line}"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 from pydantic_core import to_json
 
-from orchestrion.checks.protocol import AskWorker, Check
+from orchestrion.checks.protocol import Check
 from orchestrion.domain import (
     COMPLETE,
     FREE,
@@ -23,14 +24,13 @@ from orchestrion.domain import (
     Money,
     Reply,
     Request,
-    Task,
     Usage,
     Verdict,
     digest,
 )
 from orchestrion.engine.review import put, waits
 from orchestrion.engine.scope import Parted, Waits
-from orchestrion.errors import RunBusy, StepFailed, UsageError, WorkerFailed
+from orchestrion.errors import RunBusy, RunCancelled, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
 from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import NotSent, Worker
@@ -38,6 +38,9 @@ from orchestrion.workers.protocol import NotSent, Worker
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
     from orchestrion.engine.perform import Site
+
+
+NOTHING: Mapping[str, Money] = {}
 
 
 class Held(NamedTuple):
@@ -71,10 +74,11 @@ def hold(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Attempt,
     return held
 
 
-def let_go(site: Site, held: list[Held]) -> None:
-    """No call was made, and none will be."""
+def let_go(site: Site, held: list[Held], error: BaseException) -> None:
+    """No call was made, and none will be. A question to a person stands, unless the run is another process's."""
     for one in held:
-        site.execution.post(one.hold, 0, "void")
+        if isinstance(error, RunBusy) or not isinstance(one.worker, Person):
+            site.execution.post(one.hold, 0, "void")
 
 
 async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
@@ -119,21 +123,41 @@ async def answer(site: Site, held: Held, history: tuple[Attempt, ...]) -> Attemp
         attempt = attempt.judged(verdicts)
     log.attempt(attempt, checked=not pending)
     if pending:
-        attempt = attempt.judged((*verdicts, *[await verdict for verdict in pending]))
+        attempt = attempt.judged((*verdicts, *await _said(pending)))
         log.judged(attempt)
     return attempt
 
 
-async def rejudge(site: Site, history: tuple[Attempt, ...], attempt: Attempt) -> Attempt:
-    """Ask the checks about a remembered attempt whose verdicts were not noted before its process ended."""
-    verdicts, pending = _judge(site, history, attempt, ())
-    judged = attempt.judged((*verdicts, *[await verdict for verdict in pending]))
+async def rejudge(
+    site: Site, history: tuple[Attempt, ...], attempt: Attempt, *, anew: Mapping[str, Money] = NOTHING
+) -> Attempt:
+    """Ask the checks about a remembered attempt whose verdicts were not noted before its process ended.
+
+    What they asked is remembered, too. The checks named in ``anew`` ask again all the same, beyond what they cost before.
+    """
+    verdicts, pending = _judge(site, history, attempt, (), anew)
+    judged = attempt.judged((*verdicts, *await _said(pending)))
     site.execution.log.judged(judged)
     return judged
 
 
+async def _said(pending: list[Awaitable[Verdict]]) -> list[Verdict]:
+    """What checks say that ask somebody, all at once; in their order. All end before an error goes on."""
+    if len(pending) == 1:
+        return [await pending[0]]
+    verdicts = await asyncio.gather(*pending, return_exceptions=True)
+    for verdict in verdicts:
+        if isinstance(verdict, BaseException):
+            raise verdict
+    return [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
+
+
 def _judge(
-    site: Site, history: tuple[Attempt, ...], attempt: Attempt, recorded: tuple[Verdict, ...]
+    site: Site,
+    history: tuple[Attempt, ...],
+    attempt: Attempt,
+    recorded: tuple[Verdict, ...],
+    anew: Mapping[str, Money] = NOTHING,
 ) -> tuple[tuple[Verdict, ...], list[Awaitable[Verdict]]]:
     """The verdicts that are there at once, and those to await. An output of the wrong form is not judged further.
 
@@ -147,31 +171,32 @@ def _judge(
     pending: list[Awaitable[Verdict]] = []
     checks = {check.name: check for check in site.checks}
     attempts = (*history, attempt)
-    asker = asker_for(site, attempt)
     for before in recorded:
         check = checks.pop(before.check, None)
-        verdicts.append(before if check is None else _ask_at_once(check, site.task, attempts, asker, before))
+        verdicts.append(before if check is None else _ask_at_once(site, check, attempts, before))
     for check in checks.values():
-        said = _ask(check, site.task, attempts, asker)
+        asker = Asker(site, attempt, anew=anew.get(check.name))
+        said = _ask(site, check, attempts, asker)
         if isinstance(said, Verdict):
             verdicts.append(said)
         else:
-            pending.append(_awaited(check, said))
+            pending.append(_awaited(check, said, asker))
     return tuple(verdicts), pending
 
 
-def _ask(check: Check, task: Task, attempts: tuple[Attempt, ...], asker: AskWorker) -> Verdict | Awaitable[Verdict]:
+def _ask(site: Site, check: Check, attempts: tuple[Attempt, ...], asker: Asker) -> Verdict | Awaitable[Verdict]:
+    task = site.task
+    if getattr(check, "reference", None) is True:  # no other check, and no policy, ever sees it
+        task = replace(task, reference=site.execution.reference)
     try:
         return check(task, attempts, asker)
     except Exception as error:
         return _broken(check, error)
 
 
-def _ask_at_once(
-    check: Check, task: Task, attempts: tuple[Attempt, ...], asker: AskWorker, recorded: Verdict
-) -> Verdict:
+def _ask_at_once(site: Site, check: Check, attempts: tuple[Attempt, ...], recorded: Verdict) -> Verdict:
     """A rule's verdict; of a check that would have to wait for somebody, the recorded one."""
-    said = _ask(check, task, attempts, asker)
+    said = _ask(site, check, attempts, Asker(site, attempts[-1]))
     if isinstance(said, Verdict):
         return said
     if inspect.iscoroutine(said):
@@ -179,11 +204,15 @@ def _ask_at_once(
     return recorded
 
 
-async def _awaited(check: Check, said: Awaitable[Verdict]) -> Verdict:
+async def _awaited(check: Check, said: Awaitable[Verdict], asker: Asker) -> Verdict:
+    """A check's verdict, with what asking for it cost. What concerns the whole run is no verdict on an answer."""
     try:
-        return await said
+        verdict = await said
+    except (UsageError, RunBusy, RunCancelled):
+        raise
     except Exception as error:
-        return _broken(check, error)
+        verdict = _broken(check, error)
+    return replace(verdict, cost=asker.cost) if asker.cost else verdict
 
 
 def _broken(check: Check, error: Exception) -> Verdict:
@@ -240,28 +269,51 @@ def _refuse_no_text(worker: str, output: object) -> None:
         raise WorkerFailed("garbage", f"{worker}: the answer is not text but {type(output).__name__}")
 
 
-def asker_for(site: Site, attempt: Attempt) -> AskWorker:
-    """How a check of this attempt asks a worker of its own: metered, and remembered under the attempt's hold."""
-    asked = 0
+class Asker:
+    """How a check asks workers of its own about an attempt: metered, and remembered under the attempt's hold.
 
-    async def ask_worker(name: str, messages: tuple[Message, ...]) -> Reply:
-        nonlocal asked
-        execution, log = site.execution, site.execution.log
-        key = Key(f"{site.key}~{attempt.hold}/", name, asked)
-        asked += 1
+    What is asked is known by its text: whichever answer comes first, and whichever check of several asks first, a
+    resumed run finds its own. ``cost`` adds up what was asked, remembered answers included. ``anew`` is what asking has
+    cost before, where what was said could not be used and nothing is to be remembered.
+    """
+
+    __slots__ = ("_asked", "_attempt", "_recalls", "_site", "cost")
+
+    def __init__(self, site: Site, attempt: Attempt, *, anew: Money | None = None) -> None:
+        self._site = site
+        self._attempt = attempt
+        self._recalls = anew is None
+        self._asked: dict[Key, int] = {}
+        self.cost: Money = anew or 0
+
+    def __call__(
+        self, worker: str, messages: tuple[Message, ...], *, schema: Mapping[str, Any] | None = None
+    ) -> Awaitable[Reply]:
         text = to_json(messages)
+        key = Key(f"{self._site.key}~{self._attempt.hold}.{digest(text)[:16]}/", worker, 0)
+        again = self._asked.get(key, 0)
+        self._asked[key] = again + 1
+        return self._ask(key._replace(n=again), messages, text, schema)
+
+    async def _ask(
+        self, key: Key, messages: tuple[Message, ...], text: bytes, schema: Mapping[str, Any] | None
+    ) -> Reply:
+        site, execution, log = self._site, self._site.execution, self._site.execution.log
         memory = log.recall(key)
-        for remembered in memory.history if memory else ():
-            if not remembered.failure and memory and memory.digest == digest(text):
-                return Reply(remembered.output or "", usage=remembered.usage, cost=remembered.cost)
+        remembered = memory.history if memory and self._recalls else ()
+        self.cost += sum(said.cost for said in remembered)
+        answers = [said for said in remembered if not said.failure]
+        if answers:
+            return Reply(answers[-1].output or "", usage=answers[-1].usage, cost=answers[-1].cost)
         execution.proceed()
-        worker = execution.worker(name, site.step)
+        worker = execution.worker(key.step, site.step)
+        sample = self._attempt.call.sample
         request = Request(
-            messages=messages, task_id=site.task.id, step=f"{site.step.name}~", sample=attempt.call.sample
+            messages=messages, task_id=site.task.id, step=f"{site.step.name}~", sample=sample, schema=schema
         )
+        call = Call(key.step, sample)
         amount = worker.bound(request)
         hold = execution.hold(amount)
-        call = Call(name, attempt.call.sample)
         log.ask(key, memory.turns if memory else 0, digest(text), text.decode(), [(hold, call)])
         try:
             await log.durable()
@@ -269,20 +321,19 @@ def asker_for(site: Site, attempt: Attempt) -> AskWorker:
             execution.post(hold, 0, "void")
             raise
         answered = await metered(execution, hold, amount, worker, request)
-        reply, usage = answered.reply, answered.reply.usage if answered.reply else Usage()
+        reply, failure = answered.reply, answered.failure
         said = Attempt(
             call,
             reply.output if reply else None,
-            failure=answered.failure,
-            usage=usage,
+            failure=failure,
+            usage=reply.usage if reply else Usage(),
             cost=answered.cost,
             latency_s=answered.latency_s,
             hold=hold,
         )
         log.attempt(said, checked=True)
+        self.cost += said.cost
         if reply is None:
-            reason = f"the worker of its check did not answer: {said.failure.message if said.failure else ''}"
+            reason = f"the worker of its check did not answer: {failure.message if failure else ''}"
             raise StepFailed(step=site.step.name, reason=reason, history=(said,), cost=said.cost)
         return reply
-
-    return ask_worker

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from orchestrion.domain import FREE, Call, Money, Task
+from orchestrion.checks.protocol import AskingCheck
+from orchestrion.domain import FREE, Call, Money, Request, Task
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Workflow
@@ -110,31 +112,72 @@ def check_workers(
                     f"step '{step.name}' asks '{name}', but no model or person is called so in the settings.{hint}"
                 )
             asked.add(name)
+        for check in _asking(step, policies):
+            for name in check.calls():
+                if name not in step.workers and name not in workers:
+                    raise PolicyError(
+                        f"check '{check.name}' of step '{step.name}' asks '{name}', but no model or person is called so in the "
+                        f"settings.{nearest(name, [*step.workers, *workers])}"
+                    )
+                asked.add(name)
     return asked
 
 
+def _asking(step: Step[Any], policies: Mapping[str, SavedPolicy]) -> list[AskingCheck]:
+    """The checks of a step, and of the saved policy in its place, that say whom they ask."""
+    saved = policies.get(step.name)
+    checks = saved.beside(step.checks) if saved else step.checks
+    return [check for check in checks if isinstance(check, AskingCheck)]
+
+
 def bounds(
-    steps: list[Step[Any]], policies: Mapping[str, SavedPolicy], workers: Mapping[str, Worker], value: Any
+    steps: list[Step[Any]],
+    policies: Mapping[str, SavedPolicy],
+    workers: Mapping[str, Worker],
+    value: Any,
+    reference: Any = None,
 ) -> list[StepBound]:
     """The most that each step can cost for one task, if it is called once, and given the task and earlier answers.
 
     Every call that the policy may make is counted at its bound. An answer that goes into a later prompt counts with its
-    output limit, a correction with the answer's limit and room for the reasons.
+    output limit, a correction with the answer's limit and room for the reasons. What judges ask is counted for each of
+    these answers, as if it had to be asked twice.
     """
     found = []
     earlier = 0
     for step in steps:
         calls = policy_of(step, policies).calls()
+        asked = Counter(calls)
         total: Money = 0
         longest: int = 0
+        task = Task("bound", value, {}, reference, step.name, step.instructions)
         for name, n in calls.items():
             worker = step.workers.get(name) or workers[name]
-            request = step.request(Task("bound", value, step=step.name), Call(name))
-            one, price = worker.bound(request), worker.price or FREE
-            read = price.bound(input_bound(request), 0)
-            answer = (one - read) * 1_000_000 // price.output if price.output else 0  # the longest, in tokens
-            total += n * (one + price.bound(earlier + (answer + REASONS_TOKENS) * (n - 1), 0))
+            request = step.request(task, Call(name))
+            answer = _longest(worker, request)
+            more = earlier + (answer + REASONS_TOKENS) * (n - 1)
+            total += n * (worker.bound(request) + (worker.price or FREE).bound(more, 0))
             longest = max(longest, answer)
+        for check in _asking(step, policies):
+            for name, n in check.calls().items():
+                worker = step.workers.get(name) or workers[name]
+                asked[name] += n * calls.total()
+                total += n * calls.total() * judging_bound(check, worker, task, more=earlier + 2 * longest)
         earlier += longest
-        found.append(StepBound(step.name, dict(calls), total))
+        found.append(StepBound(step.name, dict(asked), total))
     return found
+
+
+def judging_bound(check: AskingCheck, worker: Worker, task: Task, *answers: str, more: int = 0) -> Money:
+    """The most that one call of a check can cost: what is asked about the answers, ``more`` tokens of input that are not
+    known yet, and its own answer quoted where it was nonsense."""
+    request = Request(messages=check.question(task, *answers), task_id=task.id, step=f"{task.step}~")
+    quoted = more + _longest(worker, request) + REASONS_TOKENS
+    return worker.bound(request) + (worker.price or FREE).bound(quoted, 0)
+
+
+def _longest(worker: Worker, request: Request) -> int:
+    """The longest answer to a request, in tokens."""
+    price = worker.price or FREE
+    read = price.bound(input_bound(request), 0)
+    return (worker.bound(request) - read) * 1_000_000 // price.output if price.output else 0

@@ -41,6 +41,11 @@ class SavedPolicy:
         except PolicyError:
             return ""
 
+    def beside(self, own: tuple[Check, ...]) -> tuple[Check, ...]:
+        """A step's own checks, and its rules beside them: of two with one name, the step's."""
+        names = {check.name for check in own}
+        return (*own, *(check for check in self.checks if check.name not in names))
+
 
 @dataclass(slots=True)
 class House:
@@ -57,7 +62,19 @@ class House:
 class Execution:
     """The state of one run while it is in memory."""
 
-    __slots__ = ("_house", "_policies", "_tags", "_task_id", "account", "id", "ledger", "log", "no", "reviewed")
+    __slots__ = (
+        "_house",
+        "_policies",
+        "_tags",
+        "_task_id",
+        "account",
+        "id",
+        "ledger",
+        "log",
+        "no",
+        "reference",
+        "reviewed",
+    )
 
     def __init__(
         self,
@@ -70,6 +87,7 @@ class Execution:
         tags: Mapping[str, str],
         account: str,
         policies: Mapping[str, SavedPolicy],
+        reference: Any = None,
     ) -> None:
         self._house = house
         self.no = no
@@ -81,12 +99,13 @@ class Execution:
         self.id = run_id
         self.ledger = house.ledger
         self.log = log
+        self.reference = reference
 
     def perform(self, step: Step[Any], value: Any, key: Key) -> Coroutine[Any, Any, Any]:
         """Perform a step on a value under its key; awaited, the accepted value."""
         # The first call of a step in a run is known by the task's own id; recorded outcomes are found by it again.
         task_id = self._task_id if not key.scope and not key.n else f"{self._task_id}#{key.scope}{key.n}"
-        site = Site(self, step, Task(task_id, value, self._tags, None, step.name), key)
+        site = Site(self, step, Task(task_id, value, self._tags, None, step.name, step.instructions), key)
         return self._traced(site) if self._house.tracing.on else perform(site)
 
     async def _traced(self, site: Site) -> Any:
@@ -135,8 +154,7 @@ class Execution:
         """A step's policy and checks, or those of the saved policy in its place. Raises PolicyError."""
         saved = self._policies.get(step.name) if self._policies else None
         if saved:
-            own = {check.name for check in step.checks}
-            return saved.policy, (*step.checks, *(check for check in saved.checks if check.name not in own))
+            return saved.policy, saved.beside(step.checks)
         if step.policy is None:
             raise PolicyError(
                 f"step '{step.name}' has no policy. Give it one (policy=\"cheap\"), or name a saved one (--policy {step.name}=NAME)."

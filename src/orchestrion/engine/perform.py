@@ -95,8 +95,8 @@ async def perform(site: Site) -> Any:
                 held = hold(site, _not_pending(site, calls), turn, history)
                 try:
                     await log.durable()
-                except (asyncio.CancelledError, RunBusy):
-                    let_go(site, held)
+                except (asyncio.CancelledError, RunBusy) as error:
+                    let_go(site, held, error)
                     raise
                 if len(held) == 1:
                     history += (await answer(site, held[0], history),)
@@ -108,7 +108,9 @@ async def perform(site: Site) -> Any:
                 site.accepted = decision
                 return decision.attempt.value
             case Stop(reason):
-                raise StepFailed(step=site.step.name, reason=reason, history=history, cost=sum(a.cost for a in history))
+                raise StepFailed(
+                    step=site.step.name, reason=reason, history=history, cost=sum(a.spent for a in history)
+                )
 
 
 def _not_pending(site: Site, calls: tuple[Call, ...]) -> tuple[Call, ...]:
@@ -160,7 +162,9 @@ async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
                 )
             attempt = replace(attempt, value=value, answer=answer, verdicts=attempt.verdicts or problems)
             if attempt.hold in memory.unchecked:
-                attempt = await rejudge(site, history, replace(attempt, verdicts=problems))
+                seen = history[: memory.before.get(attempt.hold, len(history))]
+                anew = {verdict.check: verdict.cost for verdict in remembered.verdicts if verdict.broken}
+                attempt = await rejudge(site, seen, replace(attempt, verdicts=problems), anew=anew)
         history += (attempt,)
     return take_up(site, memory.lost, history) if memory.lost and site.execution.no is not None else history
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from orchestrion.domain import Attempt, Money, Outcome, Price, Task
+from orchestrion.checks.protocol import AskingCheck, AskWorker
+from orchestrion.domain import Attempt, Money, Outcome, Price, Task, Verdict
 from orchestrion.engine.execution import Execution, House, SavedPolicy
 from orchestrion.engine.perform import Site, perform
 from orchestrion.engine.step import Step
@@ -76,6 +77,8 @@ async def replay(
     workers: dict[str, None] = {}
     steps: dict[str, None] = {}
     for outcome in outcomes:
+        if outcome.step and outcome.step.endswith("~"):
+            continue  # what a check asked: its cost is in the verdict
         steps.setdefault(outcome.step or "")
         if step and outcome.step != step:
             continue
@@ -98,14 +101,15 @@ async def replay(
     kept = [rows for one, rows in zip(done, by_task.values(), strict=True) if one]
     if not replayed:
         raise RecordsError(
-            "the policy asks for answers that were recorded for none of the tasks (other samples, or corrections)."
+            "the policy asks for answers that were recorded for none of the tasks (other samples, corrections, or what a "
+            "judge says)."
         )
     scores = [one.score for one in replayed if one.score is not None]
     baselines = [found for name in workers if (found := _baseline(name, kept, priced))]
     return Replay(
         tasks=tuple(replayed),
         quality=fmean(scores) if scores else None,
-        cost=sum(attempt.cost for one in replayed for attempt in one.attempts),
+        cost=sum(attempt.spent for one in replayed for attempt in one.attempts),
         stopped=sum(one.accepted is None for one in replayed),
         frontier=next((b for b in baselines if b.worker == (frontier or _best(kept, priced))), None),
         cheapest=min(baselines, key=lambda b: b.cost, default=None),
@@ -126,7 +130,9 @@ async def _one(key: TaskKey, rows: list[Outcome], saved: SavedPolicy, prices: Ma
     step = Step("replay")
     task = Task(task_id, first.prompt, dict(first.tags), None, step_name or "")
     log = MemoryJournal().start(NewRun(id=task_id, workflow="replay", input="", digest="", task_id=task_id, tags={}))
-    policies = {step.name: saved}
+    judges = [_Recorded(check.name) for check in saved.checks if isinstance(check, AskingCheck)]
+    rules = [check for check in saved.checks if not isinstance(check, AskingCheck)]
+    policies = {step.name: SavedPolicy(saved.policy, (*rules, *judges), saved.name)}
     execution = Execution(
         house, log, no=None, run_id=task_id, task_id=task_id, tags=task.tags, account="replay", policies=policies
     )
@@ -136,6 +142,8 @@ async def _one(key: TaskKey, rows: list[Outcome], saved: SavedPolicy, prices: Ma
     accepted = site.accepted.attempt if site.accepted else None
     attempts = tuple(attempt for attempt, _ in log.attempts.values())
     if any(attempt.failure and attempt.failure.kind == "unrecorded" for attempt in attempts):
+        return None
+    if any(judge.missed for judge in judges):
         return None
     labelled = any(row.score is not None for row in rows)
     if accepted is None:
@@ -147,6 +155,18 @@ async def _one(key: TaskKey, rows: list[Outcome], saved: SavedPolicy, prices: Ma
         if (r.worker, r.sample, r.context) == (accepted.call.worker, accepted.call.sample, accepted.call.context)
     ]
     return Replayed(task_id, attempts, accepted, records[same.index(accepted)].score)
+
+
+class _Recorded:
+    """A check that asks somebody, in a replay: its recorded verdict stands, and where there is none, nobody is asked."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.missed = False
+
+    async def __call__(self, task: Task, attempts: tuple[Attempt, ...], ask: AskWorker) -> Verdict:
+        self.missed = True
+        return Verdict(self.name, False, 0.0, "its verdict was not recorded", broken=True)
 
 
 class _Silent(Tracing):

@@ -282,6 +282,7 @@ class Runner:
             tags=start.tags,
             account=start.account,
             policies=start.policies,
+            reference=start.reference,
         )
         tracing = self._house.tracing
         entered = Scope(execution).enter()

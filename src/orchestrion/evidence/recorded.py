@@ -118,7 +118,7 @@ def _of_run(
             tokens_estimated=attempt.usage.estimated if known else None,
             cost_usd=usd(attempt.cost),
             latency_s=round(attempt.latency_s, 6),
-            step=asked.step,
+            step=_step(asked),
             run_id=run_id,
             attempt=seen[key],
             context=call.context,
@@ -127,6 +127,7 @@ def _of_run(
                     "passed": v.passed,
                     "score": v.score,
                     "reason": v.reason,
+                    **({"cost_usd": usd(v.cost)} if v.cost else {}),
                     **({"broken": True} if v.broken else {}),
                 }
                 for v in attempt.verdicts
@@ -137,6 +138,12 @@ def _of_run(
             selected_by=chosen.get(asked.step),
             constrained=asked.accepted == 2,
         )
+
+
+def _step(asked: Asked) -> str:
+    """The step's name; what one of its checks asked is of "STEP~", so that nobody takes it for the step's own."""
+    before, tilde, _ = asked.scope.partition("~")
+    return before.rpartition("#")[0].rpartition("/")[2] + tilde if tilde else asked.step
 
 
 def _plain(text: str | None) -> str | None:

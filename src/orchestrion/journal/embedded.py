@@ -291,6 +291,7 @@ def _recall(
 ) -> None:
     """Add one Ask to what is remembered of a step."""
     memory.turns += 1
+    before = len(memory.history)
     for hold, call in calls:
         row = attempts.get(hold)
         if row is None:
@@ -302,6 +303,7 @@ def _recall(
             memory.forgotten += 1
             continue
         memory.history += (attempt,)
+        memory.before[hold] = before
         if not checked or (forget_failures and any(v.broken for v in attempt.verdicts)):
             memory.unchecked |= {hold}
         if accepted:

@@ -45,6 +45,7 @@ class MemoryRunLog:
         asks = self.asks[key]
         memory = StepMemory(asks[0][0], asks[0][1], turns=len(asks))
         for _, _, calls in asks:
+            before = len(memory.history)
             for hold, call in calls:
                 if hold not in self.attempts:
                     memory.lost += ((hold, call),)
@@ -54,6 +55,7 @@ class MemoryRunLog:
                     memory.forgotten += 1
                     continue
                 memory.history += (attempt,)
+                memory.before[hold] = before
                 if not checked or (self._forget_failures and any(v.broken for v in attempt.verdicts)):
                     memory.unchecked |= {hold}
                 if hold in self.accepted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -33,7 +33,8 @@ class StepMemory:
 
     ``history`` lists the attempts in the order in which they were asked; ``lost`` the calls without one, by their holds: in
     flight when a process died (booked in full, and asked again), or put to a person. The ``value`` of an attempt is not stored: the
-    engine parses its output again. ``forgotten`` counts failures left out because they are to be asked again.
+    engine parses its output again. ``forgotten`` counts failures left out because they are to be asked again. ``before``
+    says of each hold how many attempts of the history were there when its Ask was made: what its checks could see.
     """
 
     digest: str
@@ -45,6 +46,7 @@ class StepMemory:
     turns: int = 0
     lost: tuple[tuple[int, Call], ...] = ()
     forgotten: int = 0
+    before: dict[int, int] = field(default_factory=dict)
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,7 +50,7 @@ class ReplayWorker:
                     bool(v["passed"]),
                     float(v.get("score", v["passed"])),
                     v.get("reason"),
-                    v.get("cost", 0),
+                    nanos(repr(v["cost_usd"])) if "cost_usd" in v else 0,
                     bool(v.get("broken")),
                 )
                 for name, v in (record.verdicts or {}).items()
