@@ -21,6 +21,7 @@ COMMANDS = {
     "init": ("orchestrion.cli.init", "Write a small working project into a folder."),
     "run": ("orchestrion.cli.run", "Run the tasks of a file through a workflow; go on where it stopped."),
     "runs": ("orchestrion.cli.runs", "List, show, resume, cancel and signal runs."),
+    "models": ("orchestrion.cli.models", "Who can be asked: price, key, reachable; --check asks each of them."),
     "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes."),
     "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
 }
