@@ -119,7 +119,7 @@ PROVIDER_FIELDS = frozenset(
             "google_thinking_config",
             "google_safety_settings",
         ),
-        *("bedrock_guardrail_config", "openai_reasoning_effort", "groq_reasoning_format", "extra_headers"),
+        *("bedrock_guardrail_config", "openai_reasoning_effort", "groq_reasoning_format"),
     }
 )
 """What a ``request`` to a provider may hold: fields that change neither the price of a token nor how many there may be."""
@@ -132,8 +132,10 @@ def refuse_fields(kind: str, fields: Mapping[str, Any]) -> None:
             raise ValueError(f"{field!r} is set by Orchestrion: with another, a call could cost more than was held")
         if kind in PROVIDERS and field not in PROVIDER_FIELDS:
             raise ValueError(f"{field!r} cannot be sent to {kind} models.{nearest(field, PROVIDER_FIELDS)[:-1]}")
-    if kind in PROVIDERS and "1h" in str(fields.get("cache")):
-        raise ValueError("'cache' is true or '5m' here: an hour of cache has a price of its own, which is not counted")
+    if kind in PROVIDERS and fields.get("cache", False) not in (True, False, "5m"):
+        raise ValueError(
+            "'cache' is true, false or '5m' here: longer ones have a price of their own, which is not counted"
+        )
 
 
 class ModelSettings(_Section):

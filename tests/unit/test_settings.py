@@ -90,7 +90,7 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
         ),
         (
             "models:\n  a: {model: 'anthropic:claude', request: {cache: 1h}}\n",
-            ":2:34: 'models.a.request': 'cache' is true or '5m' here",
+            ":2:34: 'models.a.request': 'cache' is true, false or '5m' here",
         ),
         ("models:\n  a: {model: 'openai-chat:'}\n", ":2:7: 'models.a.model': 'openai-chat:' is not a model"),
         ("database: mysql://x\n", ":1:1: 'database': 'mysql://x' is not a database"),
