@@ -100,27 +100,9 @@ MODEL_KINDS = ("openai-chat", *PROVIDERS)
 
 RESERVED = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
 PROVIDER_FIELDS = frozenset(
-    {
-        *(
-            "temperature",
-            "top_p",
-            "top_k",
-            "seed",
-            "stop_sequences",
-            "presence_penalty",
-            "frequency_penalty",
-            "logit_bias",
-        ),
-        *(
-            "thinking",
-            "cache",
-            "anthropic_thinking",
-            "anthropic_effort",
-            "google_thinking_config",
-            "google_safety_settings",
-        ),
-        *("bedrock_guardrail_config", "openai_reasoning_effort", "groq_reasoning_format"),
-    }
+    {"temperature", "top_p", "top_k", "seed", "stop_sequences", "presence_penalty", "frequency_penalty", "logit_bias"}
+    | {"cache", "thinking", "anthropic_thinking", "anthropic_effort", "google_thinking_config", "groq_reasoning_format"}
+    | {"openai_reasoning_effort", "google_safety_settings", "bedrock_guardrail_config"}
 )
 """What a ``request`` to a provider may hold: fields that change neither the price of a token nor how many there may be."""
 
