@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from orchestrion.evidence.records import read_answers
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
 from orchestrion.ledger.entries import EntryLedger
-from orchestrion.ledger.prices import listed_price
+from orchestrion.ledger.prices import Listed, listed
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.review.reviews import statements as review_statements
@@ -40,6 +40,7 @@ from orchestrion.workers.traced import TracedWorker
 
 if TYPE_CHECKING:
     from orchestrion.workers.openai_wire import Session
+    from orchestrion.workers.providers import ProviderWorker
 
 CANCEL_POLL_S = 0.5
 
@@ -56,12 +57,12 @@ class Orchestrion:
         """``workers`` stand beside, and before, those of the settings. Raises SettingsError and StoreError."""
         self.settings = settings
         self._session: Session | None = None
+        self._providers: dict[str, ProviderWorker] = {}
+        self._closing = contextlib.AsyncExitStack()
         self._tracing = Tracing()
-        self.workers: dict[str, Worker] = {name: self._worker(name, model) for name, model in settings.models.items()}
-        self.workers |= {name: _person(name, person) for name, person in settings.people.items()}
-        self.workers |= {worker.name: worker for worker in workers}
-        if self._tracing.on:
-            self.workers = {name: self._traced(worker) for name, worker in self.workers.items()}
+        given: dict[str, Worker] = {name: _person(name, person) for name, person in settings.people.items()}
+        given |= {worker.name: self._traced(worker) for worker in workers}
+        self.workers: Mapping[str, Worker] = Workers(given, settings.models, self._built)
         self.database = Database(
             settings.database_path, statements={**journal_statements(), **review_statements()}, claims="claim"
         )
@@ -91,8 +92,7 @@ class Orchestrion:
                     await self._watch
         finally:
             try:
-                if self._session:
-                    await self._session.close()
+                await self._closing.aclose()
             finally:
                 await self.database.close()
 
@@ -226,11 +226,30 @@ class Orchestrion:
         return find_policy(name, self.settings)
 
     def check_keys(self, names: Iterable[str]) -> None:
-        """Look up the keys of these models now, rather than at their first call. Raises SettingsError."""
+        """Look up the keys of these models, and make their clients, now rather than at their first call.
+
+        Raises SettingsError.
+        """
         for name in names:
             model = self.settings.models.get(name)
             if model and model.key:
                 secret(model.key, owner=f"model '{name}'")
+            if self.workers.get(name) and name in self._providers:  # which has a model only once it is built
+                self._providers[name].open()
+
+    def listed(self, name: str) -> Listed | None:
+        """What the table of list prices says of a model of the settings; None where it knows nothing."""
+        model = self.settings.models[name]
+        if model.model == "simulated":
+            return None
+        provider = "openai" if model.kind == "openai-chat" else model.kind
+        return listed(model.id, provider=provider, base_url=model.base_url)
+
+    def _built(self, name: str) -> Worker:
+        return self._traced(self._worker(name, self.settings.models[name]))
+
+    def _traced(self, worker: Worker) -> Worker:
+        return TracedWorker(worker, self._tracing) if self._tracing.on and not isinstance(worker, Person) else worker
 
     def _worker(self, name: str, model: ModelSettings) -> Worker:
         """The worker of one model in the settings."""
@@ -246,32 +265,50 @@ class Orchestrion:
                 max_output=model.max_output,
                 answers=answers,
             )
-        from orchestrion.workers.openai_wire import (
-            OpenAIWire,
-            Session,
-        )  # aiohttp takes 0.3 s, and simulated models do without
-
-        self._session = self._session or Session()
-        wire = OpenAIWire(
-            name,
-            model.model.partition(":")[2],
-            session=self._session,
-            price=price,
-            base_url=model.base_url,
-            key=partial(secret, model.key, owner=f"model '{name}'") if model.key else lambda: None,
-            max_output=model.max_output,
-            timeout_s=model.timeout_s,
-            extra=model.request,
-        )
         return LimitedWorker(
-            wire,
+            self._wire(name, model, price),
             concurrency=model.concurrency,
             requests_per_minute=model.requests_per_minute,
             proceed=self._proceed,
         )
 
-    def _traced(self, worker: Worker) -> Worker:
-        return worker if isinstance(worker, Person) else TracedWorker(worker, self._tracing)
+    def _wire(self, name: str, model: ModelSettings, price: Price) -> Worker:
+        key = partial(secret, model.key, owner=f"model '{name}'") if model.key else lambda: None
+        if model.kind != "openai-chat":
+            from orchestrion.workers.providers import ProviderWorker
+
+            provider = self._providers[name] = ProviderWorker(
+                name,
+                model.kind,
+                model.id,
+                price=price,
+                base_url=model.base_url,
+                key=key,
+                max_output=model.max_output,
+                timeout_s=model.timeout_s,
+                fields=model.request,
+            )
+            self._closing.push_async_callback(provider.close)
+            return provider
+        from orchestrion.workers.openai_wire import (
+            OpenAIWire,
+            Session,
+        )  # aiohttp takes 0.3 s, and simulated models do without
+
+        if self._session is None:
+            self._session = Session()
+            self._closing.push_async_callback(self._session.close)
+        return OpenAIWire(
+            name,
+            model.id,
+            session=self._session,
+            price=price,
+            base_url=model.base_url,
+            key=key,
+            max_output=model.max_output,
+            timeout_s=model.timeout_s,
+            extra=model.request,
+        )
 
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""
@@ -281,15 +318,13 @@ class Orchestrion:
     def _price(self, name: str, model: ModelSettings) -> Price:
         if model.price:
             return model.price.price()
-        listed = (
-            None if model.model == "simulated" else listed_price(model.model.partition(":")[2], base_url=model.base_url)
-        )
-        if listed is None:
+        found = self.listed(name)
+        if found is None:
             raise SettingsError(
                 f"{self.settings.file or 'settings'}: model '{name}' ({model.model}) has no known price, and without one its calls cannot be bounded. "
                 f"Give it one, in dollars per million tokens: `price: {{input: 0.10, output: 0.40}}` (0 for a local model)."
             )
-        return listed
+        return found.price
 
     async def _watch_cancels(self) -> None:
         """Runs are cancelled through the database: another process may ask for it."""
@@ -309,6 +344,33 @@ def _person(name: str, person: PersonSettings) -> Person:
         deadline_s=None if person.deadline_hours is None else person.deadline_hours * 3600,
         otherwise=person.on_deadline,
     )
+
+
+class Workers(Mapping[str, Worker]):
+    """Workers by name. A model of the settings is built when it is first asked for: one that cannot be (no known price,
+    no library) hinders only those who use it, with a SettingsError."""
+
+    def __init__(self, given: Mapping[str, Worker], models: Iterable[str], build: Callable[[str], Worker]) -> None:
+        self._names = dict.fromkeys([*models, *given])
+        self._there = dict(given)
+        self._build = build
+
+    def __getitem__(self, name: str) -> Worker:
+        worker = self._there.get(name)
+        if worker is None:
+            if name not in self._names:
+                raise KeyError(name)
+            worker = self._there[name] = self._build(name)
+        return worker
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def as_workflow(workflow: Workflow[Any] | Step[Any]) -> Workflow[Any]:

@@ -87,15 +87,22 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Price(msgspec.Struct, frozen=True, gc=False):
-    """Nano-dollars per million tokens. Cache prices default to the input price."""
+    """Nano-dollars per million tokens. Cache prices default to the input price.
+
+    ``tiers`` holds, in order, (tokens, price): what a whole call costs whose input is longer than so many tokens.
+    """
 
     input: int
     output: int
     cache_read: int | None = None
     cache_write: int | None = None
+    tiers: tuple[tuple[int, Price], ...] = ()
 
     def cost(self, usage: Usage) -> Money:
         """What a call with this usage costs, rounded up once."""
+        for longer_than, price in reversed(self.tiers):
+            if usage.input_tokens > longer_than:
+                return price.cost(usage)
         read, write = usage.cache_read_tokens, usage.cache_write_tokens
         total = usage.input_tokens * self.input + usage.output_tokens * self.output
         if read and self.cache_read is not None:
@@ -105,9 +112,10 @@ class Price(msgspec.Struct, frozen=True, gc=False):
         return -(-total // 1_000_000)
 
     def bound(self, input_tokens: int, output_tokens: int) -> Money:
-        """The most that a call with at most so many tokens can cost."""
+        """The most that a call with at most so many tokens can cost, at the dearest tier."""
         dearest = max(self.input, self.cache_write or 0, self.cache_read or 0)
-        return -(-(input_tokens * dearest + output_tokens * self.output) // 1_000_000)
+        own = -(-(input_tokens * dearest + output_tokens * self.output) // 1_000_000)
+        return max(own, *(price.bound(input_tokens, output_tokens) for _, price in self.tiers)) if self.tiers else own
 
 
 FREE = Price(input=0, output=0)
@@ -160,7 +168,8 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What came back. ``cost`` is None where the worker's price tells it from the usage."""
+    """What came back. ``cost`` is None where the worker's price tells it from the usage, ``latency_s`` where the clock
+    tells how long the answer took."""
 
     output: str
     usage: Usage = Usage()
@@ -168,6 +177,7 @@ class Reply(msgspec.Struct, frozen=True):
     answer: str | None = None
     finish_reason: str | None = None
     verdicts: tuple[Verdict, ...] = ()
+    latency_s: float | None = None
     raw: Mapping[str, Any] | None = None
 
 

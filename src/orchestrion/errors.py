@@ -23,7 +23,7 @@ An error says what was wrong, with which value, where, and the way out. It carri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrion.domain import Attempt, Money
@@ -111,12 +111,12 @@ class WorkerFailed(OrchestrionError):
     """A worker could not answer.
 
     ``billed`` says whether the provider may charge for the call: "no" only where that is certain, else "unknown"
-    (the hold is then booked in full).
+    (the hold is then booked in full). ``cost`` is what it cost, in nano-dollars, where that is known.
     """
 
-    def __init__(self, kind: str, message: str, *, billed: str = "unknown", raw: Any = None) -> None:
+    def __init__(self, kind: str, message: str, *, billed: str = "unknown", cost: Money | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.billed = billed
-        self.raw = raw
+        self.cost = cost

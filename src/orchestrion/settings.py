@@ -10,7 +10,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -46,8 +46,83 @@ class PriceSettings(_Section):
         )
 
 
+OPENAI = "https://api.openai.com/v1"
+
+
+class Provider(NamedTuple):
+    """A provider whose models are called through pydantic-ai: our extra that brings its library, the module by which
+    the library is known to be there, the environment variable of its key (None: the library finds its own way in), and
+    its address (None: it depends on the region, or only the library knows).
+    """
+
+    extra: str
+    module: str
+    key: str | None
+    address: str | None = None
+
+
+_LIBRARIES = {
+    "anthropic": Provider("anthropic", "anthropic", "ANTHROPIC_API_KEY", "https://api.anthropic.com"),
+    "bedrock": Provider("bedrock", "boto3", None),
+    "cohere": Provider("cohere", "cohere", "CO_API_KEY", "https://api.cohere.com"),
+    "google": Provider("google", "google.genai", "GOOGLE_API_KEY", "https://generativelanguage.googleapis.com"),
+    "google-cloud": Provider("google", "google.genai", None),
+    "groq": Provider("groq", "groq", "GROQ_API_KEY", "https://api.groq.com"),
+    "huggingface": Provider("huggingface", "huggingface_hub", "HF_TOKEN", "https://router.huggingface.co"),
+    "mistral": Provider("mistral", "mistralai", "MISTRAL_API_KEY", "https://api.mistral.ai"),
+    "xai": Provider("xai", "xai_sdk", "XAI_API_KEY", "https://api.x.ai"),
+}
+_WITH_OPENAIS_LIBRARY = {
+    "alibaba": "ALIBABA_API_KEY",
+    "azure": "AZURE_OPENAI_API_KEY",
+    "cerebras": "CEREBRAS_API_KEY",
+    "deepseek": "DEEPSEEK_API_KEY",
+    "fireworks": "FIREWORKS_API_KEY",
+    "github": "GITHUB_API_KEY",
+    "heroku": "HEROKU_INFERENCE_KEY",
+    "meta": "META_API_KEY",
+    "moonshotai": "MOONSHOTAI_API_KEY",
+    "nebius": "NEBIUS_API_KEY",
+    "openai-responses": "OPENAI_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "ovhcloud": "OVHCLOUD_API_KEY",
+    "sambanova": "SAMBANOVA_API_KEY",
+    "together": "TOGETHER_API_KEY",
+    "vercel": "VERCEL_AI_GATEWAY_API_KEY",
+    "zai": "ZAI_API_KEY",
+}
+PROVIDERS: Mapping[str, Provider] = dict(
+    sorted(
+        (_LIBRARIES | {kind: Provider("openai", "openai", key) for kind, key in _WITH_OPENAIS_LIBRARY.items()}).items()
+    )
+)
+MODEL_KINDS = ("openai-chat", *PROVIDERS)
+
+RESERVED = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
+PROVIDER_FIELDS = frozenset(
+    {"temperature", "top_p", "top_k", "seed", "stop_sequences", "presence_penalty", "frequency_penalty", "logit_bias"}
+    | {"cache", "thinking", "anthropic_thinking", "anthropic_effort", "google_thinking_config", "groq_reasoning_format"}
+    | {"openai_reasoning_effort", "google_safety_settings", "bedrock_guardrail_config"}
+)
+"""What a ``request`` to a provider may hold: fields that change neither the price of a token nor how many there may be."""
+
+
+def refuse_fields(kind: str, fields: Mapping[str, Any]) -> None:
+    """Raise ValueError for fields with which a call could cost more than was held for it, or that nobody would heed."""
+    for field in fields:
+        if field in RESERVED:
+            raise ValueError(f"{field!r} is set by Orchestrion: with another, a call could cost more than was held")
+        if kind in PROVIDERS and field not in PROVIDER_FIELDS:
+            raise ValueError(f"{field!r} cannot be sent to {kind} models.{nearest(field, PROVIDER_FIELDS)[:-1]}")
+    if kind in PROVIDERS and fields.get("cache", False) not in (True, False, "5m"):
+        raise ValueError(
+            "'cache' is true, false or '5m' here: longer ones have a price of their own, which is not counted"
+        )
+
+
 class ModelSettings(_Section):
-    """One model: "openai-chat:NAME" speaks OpenAI's chat completions to ``base_url``; "simulated" makes answers up."""
+    """One model: "openai-chat:NAME" speaks OpenAI's chat completions to ``base_url``; "simulated" makes answers up; the
+    other kinds are those of PROVIDERS."""
 
     model: str
     base_url: str | None = None
@@ -65,10 +140,8 @@ class ModelSettings(_Section):
 
     @field_validator("request")
     @classmethod
-    def _nothing_reserved(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        taken = sorted(RESERVED & set(value))
-        if taken:
-            raise ValueError(f"{taken[0]!r} is set by Orchestrion: with another, a call could cost more than was held")
+    def _nothing_reserved(cls, value: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        refuse_fields(info.data.get("model", "").partition(":")[0], value)  # without a model, that is what is said
         return value
 
     @field_validator("api_key")
@@ -79,18 +152,40 @@ class ModelSettings(_Section):
         return value
 
     @property
+    def kind(self) -> str:
+        """What stands before the colon: "anthropic" of "anthropic:claude-haiku-4-5"."""
+        return self.model.partition(":")[0]
+
+    @property
+    def id(self) -> str:
+        """What stands behind the colon: the provider's name for the model."""
+        return self.model.partition(":")[2]
+
+    @property
+    def address(self) -> str | None:
+        """Where its server is; None for simulated models, and where only the provider's library knows."""
+        if self.base_url is not None:
+            return self.base_url
+        if self.kind in PROVIDERS:
+            return PROVIDERS[self.kind].address
+        return OPENAI if self.kind == "openai-chat" else None
+
+    @property
     def key(self) -> str | None:
-        """Where the key comes from: OpenAI's own models need one, whatever speaks like OpenAI may not."""
-        openai = self.model.startswith("openai-chat:") and self.base_url is None
-        return self.api_key or ("env:OPENAI_API_KEY" if openai else None)
+        """Where the key comes from: a provider's own address needs its key, another (``base_url``) may not."""
+        if self.api_key or self.base_url is not None:
+            return self.api_key
+        variables = {"openai-chat": "OPENAI_API_KEY"} | {kind: provider.key for kind, provider in PROVIDERS.items()}
+        variable = variables.get(self.kind)
+        return f"env:{variable}" if variable else None
 
     @field_validator("model")
     @classmethod
     def _known_kind(cls, value: str) -> str:
         kind, _, name = value.partition(":")
         if value != "simulated" and (kind not in MODEL_KINDS or not name):
-            known = ", ".join(f"'{k}:NAME'" for k in MODEL_KINDS)
-            raise ValueError(f"{value!r} is not a model: write {known} or 'simulated'")
+            known = ", ".join(MODEL_KINDS)
+            raise ValueError(f"{value!r} is not a model: write KIND:NAME or 'simulated'. Kinds: {known}")
         return value
 
     @field_validator("base_url")
@@ -99,10 +194,6 @@ class ModelSettings(_Section):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError(f"{value!r} is not a URL: write it whole, such as http://localhost:8000/v1")
         return value
-
-
-RESERVED = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
-MODEL_KINDS = ("openai-chat",)
 
 
 class BudgetSettings(_Section):

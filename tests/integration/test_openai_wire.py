@@ -13,7 +13,7 @@ from aiohttp import web
 from orchestrion import Step, retried
 from orchestrion.domain import Price, Request
 from orchestrion.errors import StepFailed, WorkerFailed
-from orchestrion.workers import openai_wire
+from orchestrion.workers import again, openai_wire
 from orchestrion.workers.limited import LimitedWorker
 from orchestrion.workers.openai_wire import OpenAIWire, Session
 from tests.acceptance.stub_server import Faults, StubServer
@@ -65,7 +65,7 @@ async def wire():
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(openai_wire, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(again, "FIRST_PAUSE_S", 0.001)
 
 
 def answers(*responses):
@@ -167,7 +167,7 @@ async def test_429_is_asked_again_after_the_pause_that_is_asked_for(monkeypatch,
     reply = await wire(url).reply(ASK)
     monkeypatch.undo()
     assert reply.output == "42"
-    assert paused[:2] == [7.0, openai_wire.LONGEST_PAUSE_S]
+    assert paused[:2] == [7.0, again.LONGEST_PAUSE_S]
     assert 0 < paused[2] <= 0.01
 
 

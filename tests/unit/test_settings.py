@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import contextlib
+import tomllib
+from pathlib import Path
+
 import pytest
+from pydantic_ai.providers import infer_provider_class
 
 from orchestrion import Orchestrion
+from orchestrion.domain import Usage
 from orchestrion.errors import SettingsError
-from orchestrion.settings import Settings, read_settings, secret
+from orchestrion.settings import PROVIDERS, Settings, read_settings, secret
+from orchestrion.workers import providers
 
 
 @pytest.fixture
@@ -70,8 +77,20 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
             ":2:25: 'models.a.skill': Input should be less than or equal to 1 (it says 2).",
         ),
         (
-            "models:\n  a: {model: 'anthropic:claude'}\n",
-            ":2:7: 'models.a.model': 'anthropic:claude' is not a model: write 'openai-chat:NAME' or 'simulated'.",
+            "models:\n  a: {model: 'antropic:claude'}\n",
+            ":2:7: 'models.a.model': 'antropic:claude' is not a model: write KIND:NAME or 'simulated'. Kinds: openai-chat, alibaba, anthropic,",
+        ),
+        (
+            "models:\n  a: {model: 'anthropic:claude', request: {max_tokens: 9}}\n",
+            ":2:34: 'models.a.request': 'max_tokens' is set by Orchestrion: with another, a call could cost more than was held.",
+        ),
+        (
+            "models:\n  a: {model: 'anthropic:claude', request: {temperatur: 0}}\n",
+            ":2:34: 'models.a.request': 'temperatur' cannot be sent to anthropic models. Did you mean 'temperature'.",
+        ),
+        (
+            "models:\n  a: {model: 'anthropic:claude', request: {cache: 1h}}\n",
+            ":2:34: 'models.a.request': 'cache' is true, false or '5m' here",
         ),
         ("models:\n  a: {model: 'openai-chat:'}\n", ":2:7: 'models.a.model': 'openai-chat:' is not a model"),
         ("database: mysql://x\n", ":1:1: 'database': 'mysql://x' is not a database"),
@@ -166,16 +185,82 @@ def test_a_secret_is_looked_up_when_it_is_needed(monkeypatch):
     assert secret("plain", owner="x") == "plain"
 
 
-def test_a_model_without_a_price_is_refused():
+def test_a_model_without_a_price_is_refused_where_it_is_used():
+    priced = {"model": "simulated", "price": {"input": 1, "output": 1}}
+    app = Orchestrion.open(models(m={"model": "openai-chat:house-made"}, s=priced))
+    assert list(app.workers) == ["m", "s"]
+    assert "m" in app.workers
+    assert app.workers["s"].price
     with pytest.raises(SettingsError, match=r"model 'm' \(openai-chat:house-made\) has no known price.*price: \{input"):
-        Orchestrion.open(models(m={"model": "openai-chat:house-made"}))
+        app.workers["m"]
+    with pytest.raises(KeyError):
+        app.workers["nobody"]
 
 
-def test_a_listed_price_needs_no_setting():
-    app = Orchestrion.open(models(m={"model": "openai-chat:gpt-4o-mini"}))
+def test_a_library_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(providers, "find_spec", lambda name: None)
+    app = Orchestrion.open(models(m={"model": "anthropic:claude-haiku-4-5"}))
+    with pytest.raises(
+        SettingsError, match=r"model 'm' needs the library of anthropic: pip install 'orchestrion\[anthropic\]'"
+    ):
+        app.workers["m"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "openai-chat:gpt-4o-mini",
+        "anthropic:claude-haiku-4-5",
+        "google:gemini-2.5-flash",
+        "mistral:mistral-large-latest",
+        "bedrock:eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ],
+)
+def test_a_listed_price_needs_no_setting_and_no_key(model):
+    app = Orchestrion.open(models(m={"model": model}))
     price = app.workers["m"].price
     assert price
     assert price.output > price.input > 0
+
+
+def test_a_price_that_rises_with_the_prompt():
+    app = Orchestrion.open(models(m={"model": "google:gemini-2.5-pro"}))
+    price = app.workers["m"].price
+    assert price
+    [(longer, dearer)] = price.tiers
+    assert dearer.input == 2 * price.input
+    assert price.cost(Usage(longer, 10)) * 1_000_000 == longer * price.input + 10 * price.output
+    assert price.cost(Usage(longer + 1, 0)) == -(-(longer + 1) * dearer.input // 1_000_000)
+    assert price.bound(100, 100) == dearer.bound(100, 100)  # whatever comes, the hold is enough
+
+
+def test_where_keys_come_from():
+    given = models(
+        a={"model": "anthropic:x"},
+        b={"model": "anthropic:x", "base_url": "http://localhost:1"},
+        c={"model": "google:x", "api_key": "env:MINE"},
+        d={"model": "bedrock:x"},
+        e={"model": "openai-chat:x"},
+        f={"model": "simulated"},
+    ).models
+    assert [given[name].key for name in "abcdef"] == [
+        "env:ANTHROPIC_API_KEY",
+        None,
+        "env:MINE",
+        None,
+        "env:OPENAI_API_KEY",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_every_kind_is_one_that_pydantic_ai_knows(kind):
+    with contextlib.suppress(ImportError):  # of the kind's own library, which says that the kind is known
+        infer_provider_class(kind)
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert PROVIDERS[kind].extra in extras
 
 
 def test_a_base_url_without_a_scheme_is_refused(said):

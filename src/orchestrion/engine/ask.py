@@ -236,10 +236,8 @@ async def metered(execution: Execution, hold: int, amount: Money, worker: Worker
         reply = await worker.reply(request)
         _refuse_no_text(worker.name, reply.output)
     except WorkerFailed as failed:
-        # What was recorded of a failed call is replayed with the cost that was posted for it.
-        recorded = failed.raw.get("cost") if isinstance(failed.raw, dict) else None
-        cost = recorded or (0 if failed.billed == "no" else amount)
-        execution.post(hold, cost, "post" if recorded else "void" if failed.billed == "no" else "unknown")
+        cost = failed.cost or (0 if failed.billed == "no" else amount)
+        execution.post(hold, cost, "post" if failed.cost else "void" if failed.billed == "no" else "unknown")
         return Answered(None, Failure(failed.kind, failed.message), cost, perf_counter() - started)
     except (UsageError, NotSent, Parted):
         execution.post(hold, 0, "void")  # a missing key, or stopped while it waited for its turn: nothing was sent
@@ -248,11 +246,9 @@ async def metered(execution: Execution, hold: int, amount: Money, worker: Worker
         # Cancelled, or a bug in a worker: the call may have been charged, and nobody will hear of it.
         execution.post(hold, amount, "unknown")
         raise
-    latency = perf_counter() - started
+    latency = perf_counter() - started if reply.latency_s is None else reply.latency_s
     cost = reply.cost if reply.cost is not None else (worker.price or FREE).cost(reply.usage)
     execution.post(hold, cost, "post")
-    if reply.raw and "latency_s" in reply.raw:
-        latency = reply.raw["latency_s"] or 0.0  # a recorded answer took as long as it took
     return Answered(reply, None, cost, latency)
 
 

@@ -94,7 +94,8 @@ def policy_of(step: Step[Any], policies: Mapping[str, SavedPolicy]) -> Policy:
 def check_workers(
     steps: list[Step[Any]], policies: Mapping[str, SavedPolicy], workers: Mapping[str, Worker]
 ) -> set[str]:
-    """The names of all workers that may be asked. Raises PolicyError for unknown workers and for policies of no step."""
+    """The names of all workers that may be asked. Raises PolicyError for unknown workers and for policies of no step,
+    and SettingsError for a model that cannot be used."""
     names = {step.name for step in steps}
     for name in policies:
         if steps and name not in names:
@@ -102,7 +103,7 @@ def check_workers(
     asked: set[str] = set()
     for step in steps:
         for name in policy_of(step, policies).calls():
-            if name not in step.workers and name not in workers:
+            if name not in step.workers and workers.get(name) is None:  # models are built when they are first asked for
                 known = [*step.workers, *workers]
                 hint = (
                     nearest(name, known)

@@ -7,9 +7,8 @@ a cut connection, a timeout or an unreadable answer may have been charged, and i
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,14 +16,11 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Money, Price, Reply, Request, Usage
 from orchestrion.errors import WorkerFailed
-from orchestrion.workers.protocol import OnDelta, call_bound, text_of, unsent
+from orchestrion.settings import OPENAI
+from orchestrion.workers.again import NotBilled, asked
+from orchestrion.workers.protocol import OnDelta, call_bound, likely, text_of
 
-OPENAI = "https://api.openai.com/v1"
-TRIES = 6
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
 LARGEST_ANSWER = 32 * 2**20
-MOST_TOKENS = 2**40
 CONNECT_S = 30
 
 
@@ -84,25 +80,7 @@ class OpenAIWire:
         body = self._body(request, stream=on_delta is not None)
         key = self._key()
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        attempt = 1
-        while True:
-            try:
-                got = await self._try(body, headers, on_delta)
-            except WorkerFailed as failed:
-                if key and key in failed.message:  # servers quote it; errors are shown, journaled and exported
-                    raise WorkerFailed(
-                        failed.kind, failed.message.replace(key, "(key)"), billed=failed.billed
-                    ) from None
-                raise
-            if isinstance(got, Reply):
-                return got
-            if attempt == TRIES:
-                raise WorkerFailed(got.kind, f"{self.name}: {got.message} ({TRIES} tries)", billed="no")
-            jitter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
-            backoff = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * jitter
-            with unsent():
-                await asyncio.sleep(backoff if got.retry_after is None else min(got.retry_after, LONGEST_PAUSE_S))
-            attempt += 1
+        return await asked(self.name, partial(self._try, body, headers, on_delta), key=key)
 
     def _body(self, request: Request, *, stream: bool) -> bytes:
         body: dict[str, Any] = {
@@ -123,7 +101,7 @@ class OpenAIWire:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return to_json(body)
 
-    async def _try(self, body: bytes, headers: Mapping[str, str], on_delta: OnDelta | None) -> Reply | _Pause:
+    async def _try(self, body: bytes, headers: Mapping[str, str], on_delta: OnDelta | None) -> Reply:
         try:
             async with self._session.get().post(
                 self._url, data=body, headers=headers, timeout=self._timeout
@@ -134,7 +112,7 @@ class OpenAIWire:
                         raise WorkerFailed(
                             "http_429", f"{self.name}: the provider says that the quota is used up", billed="no"
                         )
-                    return _Pause(
+                    raise NotBilled(
                         "http_429",
                         "the provider asks for fewer requests (429)",
                         _seconds(response.headers.get("Retry-After")),
@@ -145,9 +123,10 @@ class OpenAIWire:
                     return await _streamed(response, on_delta)
                 return self._parsed(await _bounded(response))
         except aiohttp.ClientConnectorError as error:
-            return _Pause("refused", f"no connection to {self._url}: {error.os_error.strerror or error.os_error}", None)
+            why = error.os_error.strerror or error.os_error
+            raise NotBilled("refused", f"no connection to {self._url}: {why}") from None
         except aiohttp.ConnectionTimeoutError:
-            return _Pause("refused", f"no connection to {self._url} within {CONNECT_S} s", None)
+            raise NotBilled("refused", f"no connection to {self._url} within {CONNECT_S} s") from None
         except aiohttp.InvalidURL:
             raise WorkerFailed("http_url", f"{self.name}: {self._url} is no address", billed="no") from None
         except TimeoutError:
@@ -185,17 +164,6 @@ def _text(content: Any) -> str:
     raise ValueError(f"its content is no text but {type(content).__name__}")
 
 
-class _Pause:
-    """Certainly not billed; asked again after a pause."""
-
-    __slots__ = ("kind", "message", "retry_after")
-
-    def __init__(self, kind: str, message: str, retry_after: float | None) -> None:
-        self.kind = kind
-        self.message = message
-        self.retry_after = retry_after
-
-
 def usage_from(data: Mapping[str, Any]) -> Usage:
     """OpenAI's usage object. ``prompt_tokens`` includes cached ones, ``completion_tokens`` reasoning.
 
@@ -205,10 +173,7 @@ def usage_from(data: Mapping[str, Any]) -> Usage:
     details_out = data.get("completion_tokens_details") or {}
     read, written = data["prompt_tokens"], data["completion_tokens"]
     cached, reasoning = details_in.get("cached_tokens") or 0, details_out.get("reasoning_tokens") or 0
-    for part, whole in ((read, MOST_TOKENS), (written, MOST_TOKENS), (cached, read), (reasoning, written)):
-        if not isinstance(part, int | float) or not 0 <= part <= whole:
-            raise ValueError(f"its usage says {part} tokens")
-    return Usage(int(read), int(written), cache_read_tokens=int(cached), reasoning_tokens=int(reasoning))
+    return likely(Usage(read, written, cache_read_tokens=cached, reasoning_tokens=reasoning))
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

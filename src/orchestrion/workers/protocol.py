@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import to_json
 
-from orchestrion.domain import Money, Price, Reply, Request
+from orchestrion.domain import Money, Price, Reply, Request, Usage
 
 OnDelta: TypeAlias = Callable[[str], None]
 """Called with every piece of text of a streamed answer."""
@@ -18,6 +18,9 @@ MESSAGE_OVERHEAD = 16
 """Tokens that a provider may add for each message (role, separators), generously."""
 
 REQUEST_OVERHEAD = 64
+
+MOST_TOKENS = 2**40
+"""More tokens than any call has: such a number is garbage."""
 
 
 class Worker(Protocol):
@@ -71,6 +74,20 @@ def input_bound(request: Request) -> int:
 def call_bound(price: Price, request: Request, max_output: int) -> Money:
     """The most that one call can cost at a price per token: its input at most, and its output limit."""
     return price.bound(input_bound(request), request.max_output or max_output)
+
+
+def likely(usage: Usage) -> Usage:
+    """A usage as a server told it, in whole tokens.
+
+    Raises ValueError for numbers that cannot be: negative, absurd, or more cached or reasoning tokens than there are.
+    """
+    read, written = usage.input_tokens, usage.output_tokens
+    parts = (usage.cache_read_tokens, read), (usage.cache_write_tokens, read), (usage.reasoning_tokens, written)
+    for part, whole in ((read, MOST_TOKENS), (written, MOST_TOKENS), *parts):
+        if not isinstance(part, int | float) or not 0 <= part <= whole:
+            raise ValueError(f"its usage says {part} tokens")
+    cached = int(usage.cache_read_tokens), int(usage.cache_write_tokens)
+    return Usage(int(read), int(written), *cached, int(usage.reasoning_tokens))
 
 
 def text_of(content: Any) -> str:

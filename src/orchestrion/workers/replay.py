@@ -38,7 +38,7 @@ class ReplayWorker:
         record = records[k]
         if record.failure:
             cost = recorded_cost(record, self.price)
-            raise WorkerFailed(record.failure.split(":")[0], record.failure, billed="no", raw={"cost": cost})
+            raise WorkerFailed(record.failure.split(":")[0], record.failure, billed="no", cost=cost)
         return Reply(
             record.output if record.output is not None else record.answer or "",
             usage=usage_of(record),
@@ -55,7 +55,7 @@ class ReplayWorker:
                 )
                 for name, v in (record.verdicts or {}).items()
             ),
-            raw={"latency_s": record.latency_s},
+            latency_s=record.latency_s or 0.0,
         )
 
 
