@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,12 @@ from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
 from orchestrion.errors import SettingsError, StoreError, WorkflowError
+from orchestrion.evidence.content import Content
+from orchestrion.evidence.labels import statements as evidence_statements
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.evidence.records import read_answers
+from orchestrion.evidence.redaction import Redaction
+from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal, statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.prices import listed_price
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from orchestrion.workers.openai_wire import Session
 
 CANCEL_POLL_S = 0.5
+TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
@@ -56,10 +62,18 @@ class Orchestrion:
         self.workers |= {worker.name: worker for worker in workers}
         if self._tracing.on:
             self.workers = {name: TracedWorker(worker, self._tracing) for name, worker in self.workers.items()}
-        self.database = Database(settings.database_path, statements=statements(), claims="claim")
-        self.journal = EmbeddedJournal(self.database, record=settings.record, keep_days=settings.keep_days)
+        redaction = Redaction(settings.redact, folder=settings.folder) if settings.redact else None
+        self.content = Content(settings.record, redaction)
+        self.database = Database(
+            settings.database_path,
+            statements=statements() | evidence_statements(),
+            claims="claim",
+            secure=settings.forgets,
+        )
+        self.journal = EmbeddedJournal(self.database)
+        self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
         self._house = House(self.workers, EntryLedger(self.database), self._tracing)
-        self._runner = Runner(self.journal, self._house)
+        self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
@@ -68,7 +82,7 @@ class Orchestrion:
         return cls(settings if isinstance(settings, Settings) else read_settings(settings), workers=workers)
 
     async def __aenter__(self) -> Orchestrion:
-        await self.journal.prune()
+        await self.retention.sweep()
         self._watch = asyncio.create_task(self._watch_cancels())
         return self
 
@@ -85,7 +99,7 @@ class Orchestrion:
                 if self._session:
                     await self._session.close()
             finally:
-                await self.database.close()
+                await self.database.close(compact=self.retention.forgot)
 
     async def run(
         self,
@@ -131,6 +145,7 @@ class Orchestrion:
     async def cancel(self, run_id: str) -> None:
         """Cancel a run: at once where nobody performs it, else before its next call."""
         await self.journal.cancel(run_id)
+        await self.retention.sweep()
 
     def stop(self) -> None:
         """Start no new call; what is under way ends and is kept. Runs are left to be resumed."""
@@ -142,8 +157,8 @@ class Orchestrion:
         return ended(record, as_workflow(workflow)) if record else None
 
     def outcomes(self, *, batch: str | None = None) -> Iterable[Outcome]:
-        """Every recorded attempt, as evidence."""
-        return outcomes(self.database, batch=batch)
+        """Every recorded attempt, as evidence, with the texts that ``record`` and ``redact`` let out."""
+        return outcomes(self.database, batch=batch, content=self.content)
 
     def policy(self, name: str) -> SavedPolicy:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
@@ -213,11 +228,13 @@ class Orchestrion:
         return listed
 
     async def _watch_cancels(self) -> None:
-        """Runs are cancelled through the database: another process may ask for it."""
-        while True:
+        """Runs are cancelled through the database: another process may ask for it. Forgotten texts leave its log, too."""
+        for poll in itertools.count(1):
             await asyncio.sleep(CANCEL_POLL_S)
             with contextlib.suppress(StoreError):  # locked just now: asked again in a moment
                 self._house.cancelled = self.journal.cancelled()
+                if self.retention.forgot and poll % TRUNCATE_POLLS == 0:
+                    await asyncio.to_thread(self.database.truncate_log)
 
 
 def as_workflow(workflow: Workflow[Any] | Step[Any]) -> Workflow[Any]:

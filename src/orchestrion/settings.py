@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -105,6 +106,10 @@ RESERVED = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_com
 MODEL_KINDS = ("openai-chat",)
 
 
+REDACTIONS = ("card", "email", "iban", "phone", "ssn")
+"""Patterns that have a name (evidence.redaction)."""
+
+
 class BudgetSettings(_Section):
     """A limit of an account."""
 
@@ -132,6 +137,7 @@ class Settings(_Section):
     database: str = "sqlite:///orchestrion.db"
     record: Literal["full", "digest", "none"] = "full"
     keep_days: Annotated[int, Field(gt=0)] | None = None
+    redact: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
     budgets: Mapping[str, BudgetSettings] = {}
@@ -145,6 +151,30 @@ class Settings(_Section):
         if value != ":memory:" and not value.startswith("sqlite:///"):
             raise ValueError(f"{value!r} is not a database that this version knows: write sqlite:///PATH")
         return value
+
+    @field_validator("redact")
+    @classmethod
+    def _known_redactions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if entry.startswith("python:"):
+                if not re.fullmatch(r"python:(\w+\.)+\w+", entry):
+                    raise ValueError(f"{entry!r} names no function: write python:MODULE.FUNCTION")
+            elif re.fullmatch(r"\w+", entry):  # a misspelt name, taken for a pattern, would redact nothing in silence
+                if entry not in REDACTIONS:
+                    raise ValueError(f"{entry!r} is not a pattern that has a name.{nearest(entry, REDACTIONS)}")
+            else:
+                try:
+                    pattern = re.compile(entry)
+                except re.error as error:
+                    raise ValueError(f"{entry!r} is not a regular expression: {error}") from None
+                if pattern.search(""):
+                    raise ValueError(f"{entry!r} matches the empty text: it would redact between all letters")
+        return value
+
+    @property
+    def forgets(self) -> bool:
+        """Whether anything of what is recorded is to be removed again."""
+        return self.record != "full" or bool(self.redact) or self.keep_days is not None
 
     @property
     def without_effect(self) -> list[str]:

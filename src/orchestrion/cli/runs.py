@@ -119,7 +119,7 @@ def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
             record = _record(o, run_id)
             if record.input is None:
                 raise UsageError(
-                    f"the input of run '{run_id}' was not kept (keep_days in the settings); it cannot be resumed."
+                    f"the input of run '{run_id}' was not kept (record, redact and keep_days in the settings); it cannot be resumed."
                 )
             if ".py:" not in record.workflow:
                 raise UsageError(

@@ -140,7 +140,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             )
             raise RunWaiting(f"run '{self.id}' has no result yet: it {waits}.")
         if self.text is None:
-            raise RunError(f"the result of run '{self.id}' was not kept (record and keep_days in the settings).")
+            raise RunError(
+                f"the result of run '{self.id}' was not kept (record, redact and keep_days in the settings)."
+            )
         return self.workflow.output.validate_json(self.text)
 
     def __repr__(self) -> str:
@@ -174,9 +176,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 class Runner:
     """Performs runs of workflows over one journal."""
 
-    def __init__(self, journal: Journal, house: House) -> None:
+    def __init__(
+        self, journal: Journal, house: House, *, ended: Callable[[int], Awaitable[None]] | None = None
+    ) -> None:
+        """``ended`` is called with the number of each run that has just ended."""
         self._journal = journal
         self._house = house
+        self._ended = ended
         self._live: dict[str, asyncio.Future[Run]] = {}
         self._released: dict[str, RunLog] = {}
 
@@ -303,6 +309,8 @@ class Runner:
         finally:
             Scope.leave(entered)
         await log.finish(status, result=text, error=str(error) if error else None, wants=wants)
+        if self._ended and status in ("done", "failed", "cancelled"):
+            await self._ended(getattr(log, "no"))  # noqa: B009  # every journal that outlives its process numbers its runs
         return Run(
             id=start.id,
             task_id=start.task_id,
@@ -324,7 +332,7 @@ def _text(workflow: Workflow[Any], execution: Execution, result: Any) -> str:
         return workflow.output.dump_json(result, warnings="error").decode()
     except ValueError as error:  # pydantic's and Unicode's are
         raise WorkflowFailed(
-            f"workflow '{workflow.name}' returned {str(result)[:80]!r}, which does not fit its return type or JSON: {error}"
+            f"workflow '{workflow.name}' returned what does not fit its return type or JSON: {str(result)[:80]!r}: {error}"
         ) from None
 
 
