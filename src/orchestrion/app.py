@@ -25,7 +25,6 @@ from orchestrion.evidence.content import Content
 from orchestrion.evidence.labels import statements as evidence_statements
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.evidence.records import read_answers
-from orchestrion.evidence.redaction import Redaction
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal, statements
 from orchestrion.ledger.entries import EntryLedger
@@ -62,8 +61,7 @@ class Orchestrion:
         self.workers |= {worker.name: worker for worker in workers}
         if self._tracing.on:
             self.workers = {name: TracedWorker(worker, self._tracing) for name, worker in self.workers.items()}
-        redaction = Redaction(settings.redact, folder=settings.folder) if settings.redact else None
-        self.content = Content(settings.record, redaction)
+        self.content = Content.of(settings)
         self.database = Database(
             settings.database_path,
             statements=statements() | evidence_statements(),

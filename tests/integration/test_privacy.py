@@ -54,12 +54,12 @@ def workers():
 
 
 def raw(database):
-    """Every byte of the database's files, and every value of its rows, unpacked."""
-    files = b"".join(file.read_bytes() for file in sorted(database.parent.glob(database.name + "*")) if file.is_file())
-    return files
+    """Every byte of the database's files."""
+    return b"".join(file.read_bytes() for file in sorted(database.parent.glob(database.name + "*")) if file.is_file())
 
 
 def values(database):
+    """Every value of its rows, unpacked."""
     from orchestrion.journal.codec import unpack
 
     connection = apsw.Connection(str(database))

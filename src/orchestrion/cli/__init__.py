@@ -21,7 +21,7 @@ COMMANDS = {
     "init": ("orchestrion.cli.init", "Write a small working project into a folder."),
     "run": ("orchestrion.cli.run", "Run the tasks of a file through a workflow; go on where it stopped."),
     "runs": ("orchestrion.cli.runs", "List, show, resume, cancel and signal runs."),
-    "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes."),
+    "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes, label them, import others' logs."),
     "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
 }
 

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Outcome, digest
 from orchestrion.evidence.redaction import Redaction, RedactionFailed
+from orchestrion.settings import Settings
 
 MARK = "blake2b:"
 """Before the digest that stands in a text's place."""
@@ -37,6 +38,12 @@ class Content:
         self._redaction = redaction
         self._said = False
         self.key = record if record != "full" else f"redacted {redaction.name}" if redaction else None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Content:
+        """What the settings say. Raises SettingsError for a function that cannot be imported."""
+        redaction = Redaction(settings.redact, folder=settings.folder) if settings.redact else None
+        return cls(settings.record, redaction)
 
     def keep(self, text: str | None) -> str | None:
         """What may stay of a text. Raises RedactionFailed."""

@@ -74,7 +74,8 @@ class Labels:
     def read(cls, database: Database, *, no: int | None = None) -> Labels:
         """Those of a database, or those about what one run asked, by its number."""
         rows = database.read(queries("evidence")["labels"], {"no": no})
-        return cls(Label(Question(*row[1:4]), *row[4:8], bool(row[8]), *row[9:13], row[0]) for row in rows)
+        names = ("hold", "score", "reference", "comment", "settled", "source", "who", "chance", "at")
+        return cls(Label(Question(*row[1:4]), no=row[0], **dict(zip(names, row[4:], strict=True))) for row in rows)
 
     def judge(self, question: Question, hold: int, answer: str | None, own: Any = None) -> Judged:
         """What is known of an attempt.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
@@ -53,6 +54,12 @@ class Retention:
         for no, stored in self._read("undelivered", batch):
             self._writer.put("keep_result", (pack(self._unchanged(unpack(stored), self._content)), no))
             self.forgot = True
+        await self._writer.durable()
+
+    async def label(self, labels: Iterable[Label]) -> None:
+        """Add what people said, in one commit."""
+        for label in labels:
+            self._writer.put("label", row_of(label))
         await self._writer.durable()
 
     async def sweep(self) -> int:
