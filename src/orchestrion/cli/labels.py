@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -26,6 +27,7 @@ from orchestrion.evidence.labelling import (
     sheet,
 )
 from orchestrion.evidence.labels import Labels
+from orchestrion.evidence.recorded import recorded
 from orchestrion.evidence.records import read_outcomes, write_outcomes
 from orchestrion.evidence.spreadsheet import Table, read_table, write_table
 
@@ -61,6 +63,7 @@ NAMED = 20
 @click.option("--seed", type=int, default=0, show_default=True, help="With --out: another seed draws other tasks.")
 @click.option("--blind", is_flag=True, help="With --out: leave out who answered.")
 @click.option("--by", "who", help="With --in: whose labels they are (default: you).")
+@click.option("--history", is_flag=True, help="Instead: who has said what, and when.")
 @click.option("--skip-bad", is_flag=True, help="With --in: pass over cells that cannot be used, and list them.")
 @config_option
 def label(
@@ -74,6 +77,7 @@ def label(
     seed: int,
     blind: bool,
     who: str | None,
+    history: bool,
     skip_bad: bool,
     config: str | None,
 ) -> int:
@@ -84,8 +88,12 @@ def label(
     row stays unlabelled, "-" takes a label back. --in reads the sheet as any spreadsheet saves it; all of it is taken in
     one commit, or nothing. Doing it again changes nothing; a label that changes keeps its history.
     """
-    if (out is None) == (filled is None):
-        raise UsageError("say either --out LABELS.csv, to write a sheet, or --in LABELS.csv, to read it back.")
+    if [out is not None, filled is not None, history].count(True) != 1:
+        raise UsageError(
+            "say either --out LABELS.csv, to write a sheet, or --in LABELS.csv, to read it back, or --history."
+        )
+    if history and records:
+        raise UsageError("a records file keeps no history of its labels; the database does.")
     if records:
         return (
             _out_of_file(records, out, sample, seed, step, blind=blind)
@@ -98,6 +106,8 @@ def label(
             if out:
                 drawn = draw(lambda: items_of(o.database, o.content, batch=batch), sample=sample, seed=seed, step=step)
                 return _write(out, drawn, Labels.read(o.database), blind=blind, content=o.content)
+            if history:
+                return _history(o)
             assert filled  # noqa: S101  # one of both is there
             return await _read_into(o, filled, who=who or _user(), skip_bad=skip_bad)
 
@@ -150,6 +160,23 @@ def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Con
         f"{out}: {len(drawn.items)} answers to {drawn.chosen} of {drawn.questions} tasks, drawn by chance. Fill in score or reference, "
         f"save it as CSV, then: orchestrion outcomes label --in {out}"
     )
+    return 0
+
+
+def _history(o: Orchestrion) -> int:
+    holds = {one.asked.hold: one.outcome for one in recorded(o.database)}
+    tasks = {one.question: one.outcome.task_id for one in recorded(o.database)}
+    for one in Labels.read(o.database).all:
+        if one.settled:
+            continue
+        when = datetime.fromtimestamp(one.at).strftime("%Y-%m-%d %H:%M")
+        about = f"{tasks.get(one.question, '?')} {one.question.step}"
+        if one.hold is None:
+            said = "reference taken back" if one.reference is None else f"reference {one.reference!r}"
+        else:
+            about += f" {holds[one.hold].worker}" if one.hold in holds else ""
+            said = "no score" if one.score is None else f"score {one.score:g}"
+        click.echo(f"{when}  {one.who}  {about}: {said}{f'  ({one.comment})' if one.comment else ''}")
     return 0
 
 

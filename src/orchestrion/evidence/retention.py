@@ -150,6 +150,7 @@ class Retention:
     def _settled(self, no: int) -> list[Label]:
         """Scores that a reference tells while the answer is there."""
         labels = Labels.read(self._database, no=no)
+        given = {hold for hold, label in labels.scores.items() if label.score is not None}
         return [
             Label(
                 one.question,
@@ -161,9 +162,7 @@ class Retention:
                 chance=one.outcome.label_probability,
             )
             for one in recorded(self._database, no=no)
-            if one.outcome.score is not None
-            and one.asked.hold not in labels.scores
-            and one.asked.hold not in labels.settled
+            if one.outcome.score is not None and one.asked.hold not in given and one.asked.hold not in labels.settled
         ]
 
     def _put_labels(self) -> None:

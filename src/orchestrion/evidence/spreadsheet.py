@@ -57,11 +57,9 @@ def read_table(path: Path) -> Table:
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise RecordsError(f"{path} is a spreadsheet's own file, not CSV. Save it as CSV (UTF-8).")
     text, encoding = decoded(data)
-    head, newline, rest = text.partition("\n")
-    separator = None
-    if head.strip().lower().startswith("sep=") and newline:  # Excel's own line
-        separator, text = head.strip()[4:5] or None, rest
-    separator = separator or separator_of(text)
+    own = re.match(r"(?i)sep=(.)\r?\n?", text)  # a first line of Excel's
+    text = text[own.end() :] if own else text
+    separator = own[1] if own else separator_of(text)
     rows = numbered(path, text, separator)
     _, header = next(rows, (0, []))
     columns = [name.strip().lower() for name in header]
@@ -92,7 +90,7 @@ def decoded(data: bytes) -> tuple[str, str]:
 
 def separator_of(text: str) -> str:
     """What separates the names in the first line."""
-    first = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    first = re.sub(r'"[^"]*"', "", re.split(r"[\r\n]", text, maxsplit=1)[0])
     return max(SEPARATORS, key=first.count)
 
 
