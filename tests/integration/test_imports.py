@@ -403,7 +403,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "routellm.jsonl.zst"
 def test_real_routing_data_gives_the_same_figures(tmp_path):
     """The data that our figures rest on, in RouteLLM's own layout: imported, they replay to the same quality and cost."""
     names = {"mistralai/Mixtral-8x7B-Instruct-v0.1": WEAK, "gpt-4-1106-preview": STRONG}
-    tasks = defaultdict(dict)
+    tasks: dict[str, dict[str, dict]] = defaultdict(dict)
     for row in read_records(DATA):
         if row["workload"] == "routellm_gsm8k":
             tasks[row["prompt"]][names[row["worker"]]] = row

@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import time
 
 import apsw
 import pytest
@@ -328,6 +329,14 @@ def test_patterns_that_have_a_name(tmp_path):
     assert redact("IBAN DE89 3704 0044 0532 0130 00") == "IBAN [iban]"
     kept = "order 1234567890123 of 2024-11-21, $1,234.56, version 1.2, A-1302, 3.14159"
     assert redact(kept) == kept  # thirteen digits that fail the check digit are no card
+
+
+@pytest.mark.parametrize("unit", ["a", "1", "12 ", "a.", "+", "AB12", "x@", "1-"])
+def test_patterns_take_no_longer_for_texts_without_a_blank(unit, tmp_path):
+    redact = Redaction(REDACTIONS, folder=tmp_path)
+    started = time.perf_counter()
+    redact(unit * (500_000 // len(unit)))
+    assert time.perf_counter() - started < 10  # a second or two here; the square of it would be hours
 
 
 async def test_usage_and_reply_survive(open_app):

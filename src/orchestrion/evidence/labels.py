@@ -73,7 +73,8 @@ class Labels:
     @classmethod
     def read(cls, database: Database, *, no: int | None = None) -> Labels:
         """Those of a database, or those about what one run asked, by its number."""
-        rows = database.read(queries("evidence")["labels"], {"no": no})
+        sql = queries("evidence")
+        rows = database.read(sql["labels"]) if no is None else database.read(sql["labels_of_run"], (no,))
         names = ("hold", "score", "reference", "comment", "settled", "source", "who", "chance", "at")
         return cls(Label(Question(*row[1:4]), no=row[0], **dict(zip(names, row[4:], strict=True))) for row in rows)
 

@@ -94,8 +94,9 @@ def recorded(
     database: Database, *, batch: str | None = None, no: int | None = None, content: Content = OPEN
 ) -> Iterator[Recorded]:
     """The same, of all runs, of a batch, or of one run by its number, with texts as they are in the database."""
-    labels = Labels.read(database, no=no)
-    for run in database.read(queries("evidence")["runs"], {"batch": batch, "no": no}):
+    labels, sql = Labels.read(database, no=no), queries("evidence")
+    runs = database.read(sql["runs"], {"batch": batch}) if no is None else database.read(sql["run"], (no,))
+    for run in runs:
         yield from _of_run(database, labels, *run, digests=content.record == "digest")
 
 

@@ -14,12 +14,13 @@ from orchestrion.errors import SettingsError
 
 Rule: TypeAlias = Callable[[str], str]
 
-# They look for a form, not for a meaning: they miss some, and take some too many.
+# They look for a form, not for a meaning: they miss some, and take some too many. Each begins where a word does, so that a
+# megabyte without a blank takes no longer than one of prose.
 PATTERNS = {
     "card": r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])",
-    "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    "email": r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "iban": r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)",
-    "phone": r"(?<![\w.+-])(?:\+\d{1,3}[ ./-]?)?(?:\(\d{1,5}\)[ ./-]?)?\d{2,12}(?:[ ./-]\d{2,8})*(?![\w-])",
+    "phone": r"(?<![\w.+-])(?:\+\d{1,3}[ ./-]?)?(?:\(\d{1,5}\)[ ./-]?)?\d{2,12}(?:[ ./-]\d{2,8}){0,6}(?![\w-])",
     "ssn": r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])",
 }
 

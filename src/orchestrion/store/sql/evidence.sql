@@ -22,12 +22,19 @@ update label set reference = ?, comment = ? where no = ?;
 
 -- name: labels
 select no, workload, step, digest, hold, score, reference, comment, settled, source, who, chance, at from label
-where :no is null or exists (select 1 from ask where ask.run = :no and ask.step = label.step and ask.digest = label.digest)
+order by no;
+
+-- name: labels_of_run
+select no, workload, step, digest, hold, score, reference, comment, settled, source, who, chance, at from label
+where exists (select 1 from ask where ask.run = ? and ask.step = label.step and ask.digest = label.digest)
 order by no;
 
 -- name: runs
 select no, id, workflow, task, tags, reference, policy, kept from run
-where (:batch is null or batch = :batch) and (:no is null or no = :no) order by no;
+where :batch is null or batch = :batch order by no;
+
+-- name: run
+select no, id, workflow, task, tags, reference, policy, kept from run where no = ?;
 
 -- name: texts_of_run
 select batch, input, reference, error, result from run where no = ?;
