@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,11 @@ from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
 from orchestrion.errors import ReviewError, SettingsError, StoreError, WorkflowError
+from orchestrion.evidence.content import Content
+from orchestrion.evidence.labels import statements as evidence_statements
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.evidence.records import read_answers
+from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
 from orchestrion.ledger.entries import EntryLedger
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from orchestrion.workers.providers import ProviderWorker
 
 CANCEL_POLL_S = 0.5
+TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
@@ -63,13 +68,18 @@ class Orchestrion:
         given: dict[str, Worker] = {name: _person(name, person) for name, person in settings.people.items()}
         given |= {worker.name: self._traced(worker) for worker in workers}
         self.workers: Mapping[str, Worker] = Workers(given, settings.models, self._built)
+        self.content = Content.of(settings)
         self.database = Database(
-            settings.database_path, statements={**journal_statements(), **review_statements()}, claims="claim"
+            settings.database_path,
+            statements=journal_statements() | review_statements() | evidence_statements(),
+            claims="claim",
+            secure=settings.forgets,
         )
-        self.journal = EmbeddedJournal(self.database, record=settings.record, keep_days=settings.keep_days)
+        self.journal = EmbeddedJournal(self.database)
+        self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
         self._reviews = Reviews(self.database)
         self._house = House(self.workers, EntryLedger(self.database), self._tracing, self._reviews)
-        self._runner = Runner(self.journal, self._house)
+        self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
@@ -78,7 +88,7 @@ class Orchestrion:
         return cls(settings if isinstance(settings, Settings) else read_settings(settings), workers=workers)
 
     async def __aenter__(self) -> Orchestrion:
-        await self.journal.prune()
+        await self.retention.sweep()
         self._watch = asyncio.create_task(self._watch_cancels())
         return self
 
@@ -94,7 +104,7 @@ class Orchestrion:
             try:
                 await self._closing.aclose()
             finally:
-                await self.database.close()
+                await self.database.close(compact=self.retention.forgot)
 
     async def run(
         self,
@@ -154,6 +164,7 @@ class Orchestrion:
         if record and record.status == "cancelled":
             self._reviews.withdraw(self.journal.number(run_id))
             await self.database.writer.durable()
+        await self.retention.sweep()
 
     def reviews(self, *, everything: bool = False, batch: str | None = None) -> list[ReviewRequest]:
         """Questions to people that wait for a decision or for information (or every one there was), the oldest first."""
@@ -218,8 +229,8 @@ class Orchestrion:
         return ended(record, as_workflow(workflow)) if record else None
 
     def outcomes(self, *, batch: str | None = None) -> Iterable[Outcome]:
-        """Every recorded attempt, as evidence."""
-        return outcomes(self.database, batch=batch)
+        """Every recorded attempt, as evidence, with the texts that ``record`` and ``redact`` let out."""
+        return outcomes(self.database, batch=batch, content=self.content)
 
     def policy(self, name: str) -> SavedPolicy:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
@@ -327,11 +338,13 @@ class Orchestrion:
         return found.price
 
     async def _watch_cancels(self) -> None:
-        """Runs are cancelled through the database: another process may ask for it."""
-        while True:
+        """Runs are cancelled through the database: another process may ask for it. Forgotten texts leave its log, too."""
+        for poll in itertools.count(1):
             await asyncio.sleep(CANCEL_POLL_S)
             with contextlib.suppress(StoreError):  # locked just now: asked again in a moment
                 self._house.cancelled = self.journal.cancelled()
+                if self.retention.forgot and poll % TRUNCATE_POLLS == 0:
+                    await asyncio.to_thread(self.database.truncate_log)
 
 
 def _person(name: str, person: PersonSettings) -> Person:

@@ -364,3 +364,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     probability: float | None = None
     constrained: bool | None = None
     cached: bool | None = None
+    label_probability: float | None = None

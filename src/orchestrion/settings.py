@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -196,6 +197,10 @@ class ModelSettings(_Section):
         return value
 
 
+REDACTIONS = ("card", "email", "iban", "phone", "ssn")
+"""Patterns that have a name (evidence.redaction)."""
+
+
 class BudgetSettings(_Section):
     """A limit of an account."""
 
@@ -226,6 +231,7 @@ class Settings(_Section):
     database: str = "sqlite:///orchestrion.db"
     record: Literal["full", "digest", "none"] = "full"
     keep_days: Annotated[int, Field(gt=0)] | None = None
+    redact: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
     budgets: Mapping[str, BudgetSettings] = {}
@@ -247,6 +253,30 @@ class Settings(_Section):
         if both:
             raise ValueError(f"'{both[0]}' is the name of a model, too: policies know workers by their names")
         return people
+
+    @field_validator("redact")
+    @classmethod
+    def _known_redactions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if entry.startswith("python:"):
+                if not re.fullmatch(r"python:(\w+\.)+\w+", entry):
+                    raise ValueError(f"{entry!r} names no function: write python:MODULE.FUNCTION")
+            elif re.fullmatch(r"\w+", entry):  # a misspelt name, taken for a pattern, would redact nothing in silence
+                if entry not in REDACTIONS:
+                    raise ValueError(f"{entry!r} is not a pattern that has a name.{nearest(entry, REDACTIONS)}")
+            else:
+                try:
+                    pattern = re.compile(entry)
+                except re.error as error:
+                    raise ValueError(f"{entry!r} is not a regular expression: {error}") from None
+                if pattern.search(""):
+                    raise ValueError(f"{entry!r} matches the empty text: it would redact between all letters")
+        return value
+
+    @property
+    def forgets(self) -> bool:
+        """Whether anything of what is recorded is to be removed again."""
+        return self.record != "full" or bool(self.redact) or self.keep_days is not None
 
     @property
     def without_effect(self) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrion import Step, workflow
 from orchestrion.errors import RunError, StoreError
+from orchestrion.store.queries import migrations
 from orchestrion.testing import ScriptedWorker
 from tests.conftest import echo, entries, kinds
 
@@ -296,3 +297,30 @@ def test_a_locked_database_is_waited_for(tmp_path):
     started = time.monotonic()
     asyncio.run(main())
     assert time.monotonic() - started < 10
+
+
+# A database of an older version
+
+
+async def test_a_database_of_version_1_is_brought_up_to_date(open_app, database):
+    """Made as 0.1 made it: the first migration alone. Its runs stay, and take labels and a content policy."""
+    first, *later = migrations()
+    assert first[0] == 1
+    assert [number for number, _ in later] == sorted({number for number, _ in later})
+    connection = apsw.Connection(str(database))
+    connection.execute(first[1])
+    connection.pragma("user_version", 1)
+    connection.execute(
+        "insert into run (no, id, workflow, task, input, digest, account, status, result, created, updated)"
+        " values (1, 'old', 'm:flow', 't', '\"the old prompt\"', 'd', 'default', 'done', '\"the old result\"', 0, 0)"
+    )
+    connection.close()
+    async with open_app(echo()) as o:
+        assert o.find("old", flow).result == "the old result"
+        assert (await o.run(flow, "a", id="new")).status == "done"
+        [(version,)] = o.database.read("pragma user_version")
+        assert version == migrations()[-1][0]
+        assert o.database.read("select count(*) from label") == [(0,)]
+    async with open_app(record="none") as o:
+        assert o.find("old", flow).status == "done"
+    assert "the old" not in everything(database)

@@ -23,7 +23,7 @@ COMMANDS = {
     "runs": ("orchestrion.cli.runs", "List, show, resume, cancel and signal runs."),
     "review": ("orchestrion.cli.review", "Questions to people: list, show, decide, inform."),
     "models": ("orchestrion.cli.models", "Who can be asked: price, key, reachable; --check asks each of them."),
-    "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes."),
+    "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes, label them, import others' logs."),
     "judge": ("orchestrion.cli.judge", "Test a judge against people's labels before you trust it."),
     "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
 }

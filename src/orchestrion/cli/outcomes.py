@@ -1,4 +1,4 @@
-"""orchestrion outcomes export"""
+"""orchestrion outcomes export | label | import"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from orchestrion.cli.imports import import_logs
+from orchestrion.cli.labels import label
 from orchestrion.cli.load import config_option, open_existing
 from orchestrion.errors import UsageError
 from orchestrion.evidence.records import line_of
@@ -41,6 +43,10 @@ def export(out: Path, batch: str | None, *, config: str | None) -> None:
 
     count = asyncio.run(go())
     click.echo(f"{count} outcomes in {out}" if str(out) != "-" else f"{count} outcomes", err=str(out) == "-")
+
+
+command.add_command(label)
+command.add_command(import_logs)
 
 
 def _open(out: Path):  # type: ignore[no-untyped-def]  # a binary file or a compressing one: they share only write and with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -20,8 +21,18 @@ NAMED = 3
 
 
 def write_results(out: Path, runs: list[Run]) -> None:
-    """A line for each run, in the order of the tasks; the file is replaced as a whole. Raises UsageError."""
-    lines = b"".join(to_json(_row(run)) + b"\n" for run in runs)
+    """A line for each run, in the order of the tasks; the file is replaced as a whole. Raises UsageError.
+
+    A result that was not kept in the database (``record``) stays as it stands in the file.
+    """
+    gone = {run.id for run in runs if run.status == "done" and run.text is None}
+    before = _lines_of(out, gone) if gone else {}
+    lines = b"".join(before.get(run.id) or to_json(_row(run)) + b"\n" for run in runs)
+    if len(before) < len(gone):
+        click.echo(
+            f"{len(gone) - len(before)} results were not kept (record, redact and keep_days in the settings) and are null in {out}.",
+            err=True,
+        )
     if str(out) == "-":
         sys.stdout.buffer.write(lines)
         return
@@ -35,6 +46,17 @@ def write_results(out: Path, runs: list[Run]) -> None:
             f"the results cannot be written to {out}: {error.strerror or error}. They are kept in the database: "
             "the same command writes them again, without asking anybody anything (--out names another place)."
         ) from None
+
+
+def _lines_of(out: Path, runs: set[str]) -> dict[str, bytes]:
+    """The lines of an earlier results file for these runs."""
+    found = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        for line in out.read_bytes().splitlines(keepends=True):
+            row = from_json(line)
+            if row["run_id"] in runs and row["result"] is not None:
+                found[row["run_id"]] = line
+    return found
 
 
 def _row(run: Run) -> dict[str, object]:

@@ -157,6 +157,7 @@ async def _run(
                 progress.add(run.status, run.cost, fresh=run.id not in before)
         ended = [runs[start.id] for start in starts if start.id in runs]
         write_results(out, ended)
+        await o.retention.delivered(batch)
         calls, amount = o.journal.unknown(batch)
         summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
         summary.say(money(o.settings), again=retry_failed, as_json=as_json)

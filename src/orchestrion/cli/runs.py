@@ -153,7 +153,7 @@ def _start(o: Orchestrion, record: RunRecord) -> Start:
     """What a run was started with. Raises UsageError where that is not known any more."""
     if record.input is None:
         raise UsageError(
-            f"the input of run '{record.id}' was not kept (keep_days in the settings); it cannot be resumed."
+            f"the input of run '{record.id}' was not kept (record, redact and keep_days in the settings); it cannot be resumed."
         )
     chosen = from_json(record.policy) if record.policy else {}
     return Start(

@@ -140,8 +140,8 @@ async def _remembered(site: Site, memory: StepMemory) -> tuple[Attempt, ...]:
     where the texts are gone (an answer's digest must never pass for the answer)."""
     if memory.input is None and any(attempt.failure is None for attempt in memory.history):
         raise RunError(
-            f"run '{site.execution.id}' cannot go on: the answers of step {site.key} were not kept (record and keep_days in "
-            "the settings). Start a new run under another id."
+            f"run '{site.execution.id}' cannot go on: the answers of step {site.key} were not kept (record, redact and keep_days "
+            "in the settings). Start a new run under another id."
         )
     if memory.digest != site.digest:
         raise JournalMismatch(

@@ -143,7 +143,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         if self.status != "done":
             raise RunWaiting(f"run '{self.id}' has no result yet: it {self.waits_for}.")
         if self.text is None:
-            raise RunError(f"the result of run '{self.id}' was not kept (record and keep_days in the settings).")
+            raise RunError(
+                f"the result of run '{self.id}' was not kept (record, redact and keep_days in the settings)."
+            )
         return self.workflow.output.validate_json(self.text)
 
     @property
@@ -188,9 +190,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 class Runner:
     """Performs runs of workflows over one journal."""
 
-    def __init__(self, journal: Journal, house: House) -> None:
+    def __init__(
+        self, journal: Journal, house: House, *, ended: Callable[[int], Awaitable[None]] | None = None
+    ) -> None:
+        """``ended`` is called with the number of each run that has just ended."""
         self._journal = journal
         self._house = house
+        self._ended = ended
         self._live: dict[str, asyncio.Future[Run]] = {}
         self._released: dict[str, RunLog] = {}
 
@@ -326,6 +332,8 @@ class Runner:
         cost = log.cost
         if execution.reviewed and (record := self._journal.find(start.id)):
             cost = record.cost  # wages are posted by whoever decides
+        if self._ended and execution.no is not None and status in ("done", "failed", "cancelled"):
+            await self._ended(execution.no)
         return Run(
             id=start.id,
             task_id=start.task_id,
@@ -348,7 +356,7 @@ def _text(workflow: Workflow[Any], execution: Execution, result: Any) -> str:
         return workflow.output.dump_json(result, warnings="error").decode()
     except ValueError as error:  # pydantic's and Unicode's are
         raise WorkflowFailed(
-            f"workflow '{workflow.name}' returned {str(result)[:80]!r}, which does not fit its return type or JSON: {error}"
+            f"workflow '{workflow.name}' returned what does not fit its return type or JSON: {str(result)[:80]!r}: {error}"
         ) from None
 
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from orchestrion.domain import Attempt, Call, Outcome, usd
-from orchestrion.journal.codec import decode_attempt, decode_calls, unpack
+from orchestrion.domain import Attempt, Call, Failure, Outcome, usd
+from orchestrion.evidence.content import MARK, OPEN, Content, is_digest
+from orchestrion.evidence.labels import Labels, Question
+from orchestrion.journal.codec import decode_attempt, decode_calls, unpack, whole
 from orchestrion.review.requests import ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.store.database import Database
@@ -32,7 +34,10 @@ class Asked(NamedTuple):
     accepted: int
     hold: int
     posted: tuple[str, int] | None
-    review: ReviewRequest | None = None
+    review: ReviewRequest | None
+    digest: str
+    whole: bool
+    """Whether the attempt's texts are still those that were answered."""
 
 
 def calls_of(database: Database, no: int) -> list[Asked]:
@@ -43,7 +48,7 @@ def calls_of(database: Database, no: int) -> list[Asked]:
     asked: list[Asked] = []
     inputs: dict[tuple[str, str, int], str | None] = {}
     reviews = Reviews(database).of_run(no)
-    for scope, step, n, turn, _, stored, calls in database.read(sql["asks"], (no,)):
+    for scope, step, n, turn, input_digest, stored, calls in database.read(sql["asks"], (no,)):
         inputs.setdefault((scope, step, n), unpack(stored))
         for hold, call in decode_calls(calls):
             row = attempts.get(hold)
@@ -61,24 +66,49 @@ def calls_of(database: Database, no: int) -> list[Asked]:
                     hold,
                     posts.get(hold),
                     reviews.get(hold),
+                    input_digest,
+                    row is None or whole(row[5]),
                 )
             )
     asked.sort(key=lambda one: one.hold)
     return asked
 
 
-def outcomes(database: Database, *, batch: str | None = None) -> Iterator[Outcome]:
-    """Every attempt of every run (of a batch) as an outcome.
+class Recorded(NamedTuple):
+    """An attempt as an outcome, with the call that it answers and the question that was asked."""
 
-    Where a run's workflow is a single step and its task has a reference answer, the score is 1 for an answer that is the
-    same text, else 0; other scores are not known.
+    asked: Asked
+    question: Question
+    outcome: Outcome
+    kept: str | None
+
+    def leaving(self, content: Content) -> Outcome:
+        """The outcome as it may leave: redacted once, be it now or when its run ended."""
+        return self.outcome if self.kept == content.key else content.outcome(self.outcome)
+
+
+def outcomes(database: Database, *, batch: str | None = None, content: Content = OPEN) -> Iterator[Outcome]:
+    """Every attempt of every run (of a batch) as an outcome, with the texts that ``content`` lets out.
+
+    A score is known where a person gave one, or a reference for the question; and where the run's workflow is a single
+    step and its task has a reference: 1 for an answer that is the same, else 0 (see ``labels.same``).
     """
-    for run in database.read(queries("journal")["runs_for_outcomes"], {"batch": batch}):
-        yield from _of_run(database, *run)
+    return (one.leaving(content) for one in recorded(database, batch=batch, content=content))
+
+
+def recorded(
+    database: Database, *, batch: str | None = None, no: int | None = None, content: Content = OPEN
+) -> Iterator[Recorded]:
+    """The same, of all runs, of a batch, or of one run by its number, with texts as they are in the database."""
+    labels, sql = Labels.read(database, no=no), queries("evidence")
+    runs = database.read(sql["runs"], {"batch": batch}) if no is None else database.read(sql["run"], (no,))
+    for run in runs:
+        yield from _of_run(database, labels, *run, digests=content.record == "digest")
 
 
 def _of_run(
     database: Database,
+    labels: Labels,
     no: int,
     run_id: str,
     workflow: str,
@@ -86,7 +116,10 @@ def _of_run(
     tags: str | None,
     reference: str | None,
     policy: str | None,
-) -> Iterator[Outcome]:
+    kept: str | None,
+    *,
+    digests: bool,
+) -> Iterator[Recorded]:
     name = workflow.rpartition(":")[2]
     truth = from_json(reference) if reference else None
     chosen = {step: p["name"] for step, p in from_json(policy).items()} if policy else {}
@@ -99,18 +132,20 @@ def _of_run(
         key = (asked.step, task_id, call.worker, call.sample, call.context)
         seen[key] = seen.get(key, -1) + 1
         known = not attempt.failure
-        whole = asked.step == name and truth is not None and not call.added
-        yield Outcome(
+        question = Question(name, asked.step, asked.digest)
+        own = truth if asked.step == name and known and not call.added else None
+        judged = labels.judge(question, asked.hold, _comparable(asked), own)
+        outcome = Outcome(
             workload=name,
             task_id=task_id,
             tags=from_json(tags) if tags else {},
             worker=call.worker,
             sample=call.sample,
-            prompt=_plain(asked.input),
+            prompt=MARK + asked.digest if digests or kept == "digest" else _plain(asked.input),
             output=attempt.output,
             answer=attempt.answer,
-            reference=truth,
-            score=float(_same(attempt.answer, truth)) if whole and known and attempt.answer is not None else None,
+            reference=truth if judged.reference is None else judged.reference,
+            score=judged.score,
             input_tokens=attempt.usage.input_tokens if known else None,
             output_tokens=attempt.usage.output_tokens if known else None,
             cache_read_tokens=attempt.usage.cache_read_tokens if known else None,
@@ -132,12 +167,20 @@ def _of_run(
                 }
                 for v in attempt.verdicts
             },
-            failure=f"{attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else None,
+            failure=_said(attempt.failure) if attempt.failure else None,
             accepted=bool(asked.accepted),
-            label_source="reference" if whole and known else None,
+            label_source=judged.source,
             selected_by=chosen.get(asked.step),
             constrained=asked.accepted == 2,
+            label_probability=judged.chance,
         )
+        yield Recorded(asked, question, outcome, kept)
+
+
+def _comparable(asked: Asked) -> str | None:
+    """The answer, where it can be held against a right one: as it was given, or its digest."""
+    answer = asked.attempt.answer if asked.attempt else None
+    return answer if answer is not None and (asked.whole or is_digest(answer)) else None
 
 
 def _step(asked: Asked) -> str:
@@ -151,5 +194,6 @@ def _plain(text: str | None) -> str | None:
     return from_json(text) if text is not None and text.startswith('"') else text
 
 
-def _same(answer: str | None, truth: Any) -> bool:
-    return answer is not None and answer.strip() == (truth.strip() if isinstance(truth, str) else str(truth))
+def _said(failure: Failure) -> str:
+    """A failure in one line: its kind alone where its words were not kept."""
+    return f"{failure.kind}: {failure.message}" if failure.message else failure.kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,21 @@ def read_answers(path: Path) -> dict[tuple[str, str], str]:
                     ) from None
                 answers[one.step, one.task_id] = one.answer
     return answers
+
+
+def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Write a records file, as a whole or not at all (.zst compresses). Raises RecordsError."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            with zstd.open(scratch, "wb") if path.suffix == ".zst" else scratch.open("wb") as file:
+                for outcome in outcomes:
+                    file.write(line_of(outcome))
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecordsError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def line_of(outcome: Outcome) -> bytes:

@@ -35,8 +35,8 @@ def decode_calls(text: str) -> list[tuple[int, Call]]:
     return [(hold, Call(worker, sample, tuple(added))) for hold, worker, sample, added in from_json(text)]
 
 
-def encode_body(attempt: Attempt, *, checked: bool) -> str:
-    """Everything of an attempt that has no column of its own."""
+def encode_body(attempt: Attempt, *, checked: bool, changed: bool = False) -> str:
+    """Everything of an attempt that has no column of its own. ``changed``: its texts are not those that were answered."""
     usage, failure = attempt.usage, attempt.failure
     body: dict[str, Any] = {
         "tokens": (
@@ -59,7 +59,14 @@ def encode_body(attempt: Attempt, *, checked: bool) -> str:
         body["verdicts"] = [
             (v.check, v.passed, v.score, v.reason and storable(v.reason), v.cost, v.broken) for v in attempt.verdicts
         ]
+    if changed:
+        body["changed"] = True
     return to_json(body).decode()
+
+
+def whole(body: str) -> bool:
+    """Whether an attempt's texts are still those that were answered."""
+    return "changed" not in from_json(body)
 
 
 def decode_attempt(call: Call, hold: int, cost: int, output: str | bytes | None, body: str) -> tuple[Attempt, bool]:

@@ -10,12 +10,11 @@ import time
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
-from orchestrion.domain import Attempt, Call, Verdict, digest, storable
+from orchestrion.domain import Attempt, Call, storable
 from orchestrion.errors import RunBusy, UsageError
-from orchestrion.journal.codec import decode_attempt, decode_calls, encode_body, encode_calls, pack, unpack
+from orchestrion.journal.codec import decode_attempt, decode_calls, encode_body, encode_calls, pack, unpack, whole
 from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
@@ -33,13 +32,7 @@ WRITES = (
     "finish",
     "cancel",
     "reopen",
-    "forget_run",
-    "forget_asks",
-    "forget_calls",
-    "forget_reviews",
-    "forget_attempt",
 )
-DAY_S = 86_400
 
 
 def statements() -> dict[str, str]:
@@ -58,7 +51,6 @@ class EmbeddedRunLog:
         "_fresh",
         "_memory",
         "_mine",
-        "_record",
         "_writer",
         "cost",
         "id",
@@ -66,10 +58,9 @@ class EmbeddedRunLog:
         "signals",
     )
 
-    def __init__(self, database: Database, no: int, run_id: str, record: str) -> None:
+    def __init__(self, database: Database, no: int, run_id: str) -> None:
         self._database = database
         self._writer = database.writer
-        self._record = record
         self.no = no
         self.id = run_id
         self.cost = 0
@@ -140,45 +131,19 @@ class EmbeddedRunLog:
             return
         self._writer.put("finish", (status, pack(result), error and storable(error), wants, time.time(), self.no))
         await self._writer.durable()
-        if self._record != "full" and status in ("done", "failed", "cancelled"):
-            self.forget()
-            await self._writer.durable()
 
     def release(self) -> None:
         if not self._writer.broken:
             self._writer.put("finish", ("running", None, None, None, time.time(), self.no))
 
-    def forget(self) -> None:
-        """Leave of the prompts and answers what ``record`` allows: their digests, or nothing."""
-        self._writer.put("forget_asks", (self.no,))
-        self._writer.put("forget_reviews", (self.no,))
-        for scope, step, n, turn, _, _, calls in self._database.read(queries("journal")["asks"], (self.no,)):
-            bare_calls = encode_calls([(hold, call.forgotten()) for hold, call in decode_calls(calls)])
-            if bare_calls != calls:
-                self._writer.put("forget_calls", (bare_calls, self.no, scope, step, n, turn))
-        for hold, _, cost, _, output, body in self._database.read(queries("journal")["attempts"], (self.no,)):
-            attempt, checked = decode_attempt(Call(""), hold, cost, output, body)
-            if attempt.output is None:
-                continue
-            keep = self._record == "digest"
-            bare = replace(
-                attempt,
-                output=f"blake2b:{digest(attempt.output.encode())}" if keep else None,
-                answer=f"blake2b:{digest(attempt.answer.encode())}" if keep and attempt.answer else None,
-                verdicts=tuple(Verdict(v.check, v.passed, v.score, None, v.cost) for v in attempt.verdicts),
-            )
-            self._writer.put("forget_attempt", (bare.output, encode_body(bare, checked=checked), hold))
-
 
 class EmbeddedJournal:
-    """All runs of one database. ``record`` and ``keep_days`` are the settings' content policy."""
+    """All runs of one database."""
 
-    def __init__(self, database: Database, *, record: str = "full", keep_days: int | None = None) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = database.writer
         self._sql = queries("journal")
-        self._record = record
-        self._keep_days = keep_days
 
     def find(self, run_id: str) -> RunRecord | None:
         if not self._database.read(
@@ -188,7 +153,7 @@ class EmbeddedJournal:
         return _run_record(self._database.read(self._sql["find"], (run_id,))[0])
 
     def start(self, new: NewRun) -> EmbeddedRunLog:
-        log = EmbeddedRunLog(self._database, self._database.serial(), new.id, self._record)
+        log = EmbeddedRunLog(self._database, self._database.serial(), new.id)
         now = time.time()
         tags = to_json(dict(new.tags)).decode() if new.tags else None
         reference = None if new.reference is None else to_json(new.reference).decode()
@@ -219,7 +184,7 @@ class EmbeddedJournal:
             raise RunBusy(
                 f"run '{run_id}' is being performed by another process. Wait for it, or end that process first."
             )
-        log = EmbeddedRunLog(self._database, no, run_id, self._record)
+        log = EmbeddedRunLog(self._database, no, run_id)
         log._mine = True
         taken = self._database.read(self._sql["find"], (run_id,))  # again: its last process may have ended it just now
         log.remember(cost=taken[0][-1], forget_failures=forget_failures)
@@ -261,19 +226,6 @@ class EmbeddedJournal:
         [(calls, amount)] = self._database.read(self._sql["unknown_of_batch"], (batch,))
         return calls, amount
 
-    async def prune(self) -> int:
-        """Forget inputs, results and texts of runs that ended more than ``keep_days`` ago; entries stay. How many runs."""
-        if self._keep_days is None:
-            return 0
-        old = [
-            no for (no,) in self._database.read(self._sql["finished_before"], (time.time() - self._keep_days * DAY_S,))
-        ]
-        for no in old:
-            self._writer.put("forget_run", (no,))
-            EmbeddedRunLog(self._database, no, "", "none").forget()
-        await self._writer.durable()
-        return len(old)
-
     async def _update(self, statement: str, run_id: str, *before: Any) -> None:
         self._writer.put(statement, (*before, self.number(run_id)))
         await self._writer.durable()
@@ -299,6 +251,8 @@ def _recall(
             continue
         _, _, cost, accepted, output, body = row
         attempt, checked = decode_attempt(call, hold, cost, output, body)
+        if not whole(body):
+            memory.input = None  # what was redacted, or a digest, must not pass for what was answered
         if attempt.failure and not attempt.rejected and forget_failures:
             memory.forgotten += 1
             continue

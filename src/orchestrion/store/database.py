@@ -27,8 +27,19 @@ CHECKPOINT_PAGES = 8_000  # 32 MB: a checkpoint costs two more fsyncs, on somebo
 class Database:
     """An open database. ``process`` numbers this process; ids made by ``serial`` carry it in their upper bits."""
 
-    def __init__(self, path: Path | None, *, statements: Mapping[str, str], claims: str | None = None) -> None:
-        """Open or create the file (None: one that vanishes when closed). Raises StoreError."""
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        statements: Mapping[str, str],
+        claims: str | None = None,
+        secure: bool = False,
+    ) -> None:
+        """Open or create the file (None: one that vanishes when closed). Raises StoreError.
+
+        ``secure``: what is overwritten or deleted is zeroed in the file, too.
+        """
+        self._secure = secure
         self._temporary = tempfile.mkdtemp(prefix="orchestrion-") if path is None else None
         self.path = path if path is not None else Path(self._temporary or "") / "memory.db"
         with self._explained():
@@ -70,15 +81,31 @@ class Database:
                 raise
             return taken
 
-    async def close(self) -> None:
-        """Write what is left, and leave."""
+    async def close(self, *, compact: bool = False) -> None:
+        """Write what is left, and leave. ``compact``: write the file anew, so that nothing deleted is left in its pages."""
         try:
             await self.writer.close()
             if not self.writer.broken:
                 with self._explained():
                     self._leave(self.process)
+                if compact:
+                    self._compact()
         finally:
             self._shut()
+
+    def truncate_log(self) -> None:
+        """Bring the write-ahead log into the database and empty it; where it is in use, some other time. From any thread."""
+        with contextlib.suppress(apsw.Error), contextlib.closing(self._connect()) as connection:
+            connection.set_busy_timeout(100)
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def _compact(self) -> None:
+        """Zeroing is not all: where rows moved between pages, SQLite leaves copies behind. Another process that is on the
+        database, or a full disk, puts it off to the next time."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.set_busy_timeout(0)
+            self._connection.execute("vacuum")
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _shut(self) -> None:
         for connection in (self.reader, self._connection):
@@ -96,6 +123,8 @@ class Database:
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "off" if self._temporary else "full")
         connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        if self._secure:
+            connection.pragma("secure_delete", "on")
         connection.pragma("fullfsync", 1)  # macOS: an fsync that reaches the disk
         return connection
 

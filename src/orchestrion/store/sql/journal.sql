@@ -42,21 +42,6 @@ where no = ? and status in ('running', 'waiting');
 -- name: reopen
 update run set status = 'running', error = null, cancel = 0, owner = null where no = ? and status in ('failed', 'cancelled');
 
--- name: forget_run
-update run set input = null, result = null, reference = null where no = ?;
-
--- name: forget_asks
-update ask set input = null where run = ?;
-
--- name: forget_calls
-update ask set calls = ? where run = ? and scope = ? and step = ? and n = ? and turn = ?;
-
--- name: forget_reviews
-update review set shown = null, text = null, information = null where run = ?;
-
--- name: forget_attempt
-update attempt set output = ?, body = ? where hold = ?;
-
 -- name: take
 update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting') returning no;
 
@@ -106,9 +91,6 @@ where id = :id and status = 'waiting' and owner is null
        or exists (select 1 from review where review.run = run.no
                   and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
 
--- name: finished_before
-select no from run where status in ('done', 'failed', 'cancelled') and updated < ? and (input is not null or result is not null);
-
 -- name: list_runs
 select id, workflow, batch, status, owner is not null, created, updated, error, wants,
        (select coalesce(sum(p.amount), 0) from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0 where a.run = run.no),
@@ -124,6 +106,3 @@ select status, count(*) from run where :batch is null or batch = :batch group by
 select count(*), coalesce(sum(p.amount), 0)
 from run r join ask a on a.run = r.no, json_each(a.calls) c join post p on p.hold = c.value ->> 0
 where r.batch = ? and p.kind = 'unknown';
-
--- name: runs_for_outcomes
-select no, id, workflow, task, tags, reference, policy from run where :batch is null or batch = :batch order by no;
