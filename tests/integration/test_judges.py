@@ -88,6 +88,30 @@ async def test_several_judges_are_asked_at_once(open_app):
         assert (most, len(asked), run.cost) == (5, 5, 6 * ONE)
 
 
+async def test_two_judges_that_ask_the_very_same_are_two_opinions(open_app):
+    step = Step("s", checks=[judge("j", "r", name="one"), judge("j", "r", name="two")], policy="w")
+    j = ScriptedWorker("j", [score(5), score(4)])
+    blocks = True
+
+    async def slow(text):
+        await asyncio.sleep(0.01)
+        if blocks:
+            raise Crash
+        return True
+
+    step = Step("s", checks=[*step.checks, slow], policy="w")
+    async with open_app(ScriptedWorker("w", ["x"]), j) as o:
+        with pytest.raises(Crash):
+            await o.run(step, "a", id="r")
+        assert j.asked == 2
+    blocks = False
+    async with open_app(ScriptedWorker("w", []), j) as o:
+        assert (await o.run(step, "a", id="r")).cost == spent(o) == 3 * ONE
+        [outcome, *_] = o.outcomes()
+        assert sorted(verdict["score"] for verdict in (outcome.verdicts or {}).values()) == [0.8, 1.0, 1.0]
+    assert j.asked == 2
+
+
 @pytest.mark.parametrize("dies_at", range(1, 8))
 async def test_a_resumed_run_never_pays_a_judge_twice(open_app, dies_at):
     """Three judges at once, one of them pairwise, one answering nonsense first; killed at each call in turn.

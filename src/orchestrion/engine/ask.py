@@ -171,11 +171,12 @@ def _judge(
     pending: list[Awaitable[Verdict]] = []
     checks = {check.name: check for check in site.checks}
     attempts = (*history, attempt)
+    asked: dict[Key, int] = {}
     for before in recorded:
         check = checks.pop(before.check, None)
         verdicts.append(before if check is None else _ask_at_once(site, check, attempts, before))
     for check in checks.values():
-        asker = Asker(site, attempt, anew=anew.get(check.name))
+        asker = Asker(site, attempt, asked, anew=anew.get(check.name))
         said = _ask(site, check, attempts, asker)
         if isinstance(said, Verdict):
             verdicts.append(said)
@@ -196,7 +197,7 @@ def _ask(site: Site, check: Check, attempts: tuple[Attempt, ...], asker: Asker) 
 
 def _ask_at_once(site: Site, check: Check, attempts: tuple[Attempt, ...], recorded: Verdict) -> Verdict:
     """A rule's verdict; of a check that would have to wait for somebody, the recorded one."""
-    said = _ask(site, check, attempts, Asker(site, attempts[-1]))
+    said = _ask(site, check, attempts, Asker(site, attempts[-1], {}))
     if isinstance(said, Verdict):
         return said
     if inspect.iscoroutine(said):
@@ -275,11 +276,12 @@ class Asker:
 
     __slots__ = ("_asked", "_attempt", "_recalls", "_site", "cost")
 
-    def __init__(self, site: Site, attempt: Attempt, *, anew: Money | None = None) -> None:
+    def __init__(self, site: Site, attempt: Attempt, asked: dict[Key, int], *, anew: Money | None = None) -> None:
+        """``asked`` counts what all checks of the attempt have asked: two may ask the very same."""
         self._site = site
         self._attempt = attempt
+        self._asked = asked
         self._recalls = anew is None
-        self._asked: dict[Key, int] = {}
         self.cost: Money = anew or 0
 
     def __call__(

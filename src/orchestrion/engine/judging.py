@@ -48,7 +48,7 @@ def judging(judge: Judge) -> Workflow[Judgement]:
         scope = here()
         reference = case.reference if judge.reference else None
         task = Task(case.task_id, case.prompt, {}, reference, asked.name, case.instructions)
-        asker = Asker(Site(scope.execution, asked, task, scope.key(asked.name)), Attempt(Call("recorded")))
+        asker = Asker(Site(scope.execution, asked, task, scope.key(asked.name)), Attempt(Call("recorded")), {})
         if judge.pairwise:
             a_first, b_first = await judge.compare(task, case.answer, case.other or "", asker)
             return Judgement(decisions=(_WITH_A_FIRST.get(a_first.value), _WITH_B_FIRST.get(b_first.value)))

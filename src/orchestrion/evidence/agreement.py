@@ -101,11 +101,12 @@ class Table:
         self.cells: Cells = Counter(cell for cells in clusters.values() for cell in cells)
         self.clusters = len(clusters)
         self.independent = all(len(cells) == 1 for cells in clusters.values())
-        # Clusters that look the same are drawn as one kind: a thousand draws of ten thousand labels take seconds.
-        kinds = Counter(tuple(sorted(cells, key=repr)) for cells in clusters.values())
+        # Clusters that look the same are one kind, so a draw is a handful of counts: ten thousand labels take seconds.
+        kinds: dict[tuple[Cell, ...], int] = {}
+        kind_of = [kinds.setdefault(tuple(sorted(cells, key=repr)), len(kinds)) for cells in clusters.values()]
         rng = random.Random(seed)  # noqa: S311  # statistics, not secrets
-        drawn = (Counter(rng.choices(list(kinds), list(kinds.values()), k=self.clusters)) for _ in range(DRAWS))
-        self._draws = [_spread(draw) for draw in drawn]
+        drawn = (Counter(rng.choices(kind_of, k=self.clusters)) for _ in range(DRAWS))
+        self._draws = [_spread(draw, list(kinds)) for draw in drawn]
 
     def estimate(self, statistic: Statistic, *, n: int | None = None) -> Estimate | None:
         """A statistic with its bootstrap interval; None where the labels do not tell."""
@@ -203,10 +204,11 @@ def wilson(k: float, n: int) -> tuple[float, float]:
     return (0.0 if k == 0 else max(0.0, middle - half)), (1.0 if k == n else min(1.0, middle + half))
 
 
-def _spread(draw: Counter[tuple[Cell, ...]]) -> Cells:
+def _spread(draw: Counter[int], kinds: Sequence[tuple[Cell, ...]]) -> Cells:
+    """How often each cell is in a draw of kinds of clusters."""
     cells: Cells = Counter()
     for kind, times in draw.items():
-        for cell in kind:
+        for cell in kinds[kind]:
             cells[cell] += times
     return cells
 
