@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 from pydantic_core import to_json
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from orchestrion.engine.perform import Site
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct, frozen=True):
     """A call whose money is set aside: ``amount`` nano-dollars under the id ``hold``."""
 
     hold: int

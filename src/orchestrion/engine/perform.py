@@ -74,9 +74,9 @@ async def perform(site: Site) -> Any:
         raise mismatch(site.execution.id, left)
     while True:
         match site.policy.next(site.task, history, site.funds()):
-            case Ask(calls):
+            case Ask() as ask:
                 site.execution.proceed()
-                held = hold(site, calls, turn)
+                held = hold(site, ask.calls, turn)
                 try:
                     await log.durable()
                 except (asyncio.CancelledError, RunBusy):
