@@ -1,6 +1,6 @@
 """The same work for every engine, and the one clock. Standard library only: each script of this folder runs it in its own environment.
 
-    PYTHON SCRIPT.py about|memory|durable|runs [--concurrency 100] [--n 1000] [--seconds 1.5]
+    PYTHON SCRIPT.py about|memory|durable|runs [--concurrency 100] [--n 1000] [--seconds 1]
 
 A script gives `main` what it imports and a way to open its engine; one JSON line comes out, with the versions.
 """
@@ -140,7 +140,7 @@ def main(peer: Peer) -> None:
     for name, options in {"memory": ("seconds",), "durable": ("concurrency", "seconds"), "runs": ("n",)}.items():
         command = commands.add_parser(name)
         for option in options:
-            kind, default = {"seconds": (float, 1.5), "concurrency": (int, 100), "n": (int, 1000)}[option]
+            kind, default = {"seconds": (float, 1.0), "concurrency": (int, 100), "n": (int, 1000)}[option]
             command.add_argument(f"--{option}", type=kind, default=default)
     arguments = vars(parser.parse_args())
     measure = arguments.pop("measure")
