@@ -19,7 +19,8 @@ lint: $(SETUP)
 
 # The peers live in environments of their own: benchmarks/peers/README.md
 bench: $(SETUP)
-	$(BIN)/python -m benchmarks.heart
+	$(BIN)/python -m benchmarks.peers.setup
+	$(BIN)/python -m benchmarks.heart all
 
 $(SETUP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

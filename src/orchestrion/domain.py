@@ -269,7 +269,7 @@ class Attempt(msgspec.Struct, frozen=True, eq=False):
     @property
     def confidence(self) -> float:
         """The lowest score of its verdicts; 1 without any, 0 for a failure."""
-        return 0.0 if self.failure else min((v.score for v in self.verdicts), default=1.0)
+        return 0.0 if self.failure else min([v.score for v in self.verdicts], default=1.0)
 
 
 SCHEMA = "schema"

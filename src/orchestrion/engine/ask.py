@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, Money] = {}
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct, frozen=True):
     """A call whose money is set aside: ``amount`` nano-dollars under the id ``hold``."""
 
     hold: int
@@ -291,7 +291,7 @@ class Asker:
         key = Key(f"{self._site.key}~{self._attempt.hold}.{digest(text)[:16]}/", worker, 0)
         again = self._asked.get(key, 0)
         self._asked[key] = again + 1
-        return self._ask(key._replace(n=again), messages, text, schema)
+        return self._ask(replace(key, n=again), messages, text, schema)
 
     async def _ask(
         self, key: Key, messages: tuple[Message, ...], text: bytes, schema: Mapping[str, Any] | None

@@ -90,9 +90,9 @@ async def perform(site: Site) -> Any:
         raise mismatch(site.execution.id, left)
     while True:
         match site.policy.next(site.task, history, site.funds()):
-            case Ask(calls):
+            case Ask() as ask:
                 site.execution.proceed()
-                held = hold(site, _not_pending(site, calls), turn, history)
+                held = hold(site, _not_pending(site, ask.calls), turn, history)
                 try:
                     await log.durable()
                 except (asyncio.CancelledError, RunBusy) as error:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from orchestrion.domain import Attempt, Call, Money
 
 
-class Key(NamedTuple):
+class Key(msgspec.Struct, frozen=True, order=True):
     """Where a step was called: the branch of the run, the step's name, and how many calls of it came before there."""
 
     scope: str
