@@ -64,6 +64,8 @@ class Retention:
 
     async def sweep(self) -> int:
         """Put under today's policy whatever ended under another one, or nobody got to. How many runs."""
+        if self._content.key is None and self._keep_days is None:
+            return 0
         due = {}
         if self._content.key is not None:
             due = {no: self._content for (no,) in self._read("ended_otherwise", self._content.key)}
@@ -73,7 +75,7 @@ class Retention:
             self._put(no, content, delivered=content is GONE)
             if i % AT_ONCE == 0:
                 await self._writer.durable()
-        await self._writer.durable()
+        await self._writer.durable()  # scores are settled by the labels as they were
         self._put_labels()
         await self._writer.durable()
         return len(due)
