@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import gc
 import importlib
-import os
 import sys
 import tempfile
 import traceback
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from orchestrion.cli.output import complain, leave_pipe, suit_terminal
 from orchestrion.errors import OrchestrionError
 
 # Name → module, and the line that --help shows: listing the commands imports none of them.
@@ -65,26 +65,25 @@ def main() -> None:
     """Run the command line. What goes wrong is said in a paragraph, never with a traceback."""
     gc.set_threshold(50_000, 20, 50)  # thousands of runs in memory at once, and next to no cycles among them
     try:
-        status: Any = cli.main(standalone_mode=False)
+        status: Any = cli.main(standalone_mode=False, color=suit_terminal())
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        error.show(file=sys.stderr)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped.", err=True)
+        complain("stopped.")
         status = 1
     except OrchestrionError as error:
-        click.echo(f"orchestrion: {error}", err=True)
+        complain(f"orchestrion: {error}")
         status = error.exit_status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        leave_pipe()
         status = 0
     except Exception as error:
         with tempfile.NamedTemporaryFile("w", prefix="orchestrion-error-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
-        click.echo(
-            f"orchestrion: a bug, sorry: {type(error).__name__}: {error}. The details are in {file.name}; what was committed is kept.",
-            err=True,
+        complain(
+            f"orchestrion: a bug, sorry: {type(error).__name__}: {error}. The details are in {file.name}; what was committed is kept."
         )
         status = 1
     sys.exit(status if isinstance(status, int) else 0)

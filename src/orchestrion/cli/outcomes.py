@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from orchestrion.cli.load import config_option, open_existing
+from orchestrion.cli.output import leave_pipe, note, output_options, result
 from orchestrion.errors import UsageError
 from orchestrion.evidence.records import line_of
 from orchestrion.store.zstd import zstd
@@ -21,8 +22,9 @@ def command() -> None:
 @command.command("export")
 @click.argument("out", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--batch", help="Only the runs of one batch.")
+@output_options
 @config_option
-def export(out: Path, batch: str | None, *, config: str | None) -> None:
+def export(out: Path, batch: str | None, *, as_json: bool, config: str | None) -> None:
     """Write every recorded attempt as a line of JSON (- for stdout; .zst compresses)."""
 
     async def go() -> int:
@@ -34,13 +36,18 @@ def export(out: Path, batch: str | None, *, config: str | None) -> None:
                         file.write(line_of(outcome))
                         count += 1
             except BrokenPipeError:
-                raise
+                leave_pipe()  # `| head`: enough was read
             except OSError as error:
                 raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None
         return count
 
+    if str(out) == "-" and as_json:
+        raise UsageError("--json and - both want stdout. Write the outcomes to a file.")
     count = asyncio.run(go())
-    click.echo(f"{count} outcomes in {out}" if str(out) != "-" else f"{count} outcomes", err=str(out) == "-")
+    if str(out) == "-":
+        note(f"{count} outcomes")
+    else:
+        result([f"{count} outcomes in {out}"], lambda: {"outcomes": count, "file": str(out)}, as_json=as_json)
 
 
 def _open(out: Path):  # type: ignore[no-untyped-def]  # a binary file or a compressing one: they share only write and with

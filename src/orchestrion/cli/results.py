@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 from pydantic_core import from_json, to_json
 
+from orchestrion.cli.output import complain, note, result, write_bytes
 from orchestrion.domain import Money, usd
 from orchestrion.engine.workflow import Run
 from orchestrion.errors import JournalMismatch, UsageError
@@ -23,7 +22,7 @@ def write_results(out: Path, runs: list[Run]) -> None:
     """A line for each run, in the order of the tasks; the file is replaced as a whole. Raises UsageError."""
     lines = b"".join(to_json(_row(run)) + b"\n" for run in runs)
     if str(out) == "-":
-        sys.stdout.buffer.write(lines)
+        write_bytes(lines)
         return
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -86,15 +85,15 @@ class Summary:
 
     def say(self, shown: Callable[[Money], str], *, again: bool, as_json: bool) -> None:
         """The result on stdout; what went wrong, and the way out, on stderr."""
-        if as_json:
-            click.echo(to_json(self._json()).decode())
+        parts = [f"{n} {name}" for name, n in self.statuses.items() if n or name == "done"]
+        parts += [f"{self.left} left"] if self.left else []
+        said = f"{', '.join(parts)} of {self.tasks} tasks; {shown(self.cost)}"
+        if str(self.out) == "-":
+            note(said)
         else:
-            parts = [f"{n} {name}" for name, n in self.statuses.items() if n or name == "done"]
-            parts += [f"{self.left} left"] if self.left else []
-            said = f"{', '.join(parts)} of {self.tasks} tasks; {shown(self.cost)}; results in {self.out}"
-            click.echo(said, err=str(self.out) == "-")
+            result([f"{said}; results in {self.out}"], self._json, as_json=as_json)
         for line in self._troubles(shown, again=again):
-            click.echo(line, err=True)
+            complain(line)
 
     def _json(self) -> dict[str, object]:
         return {

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option, json_option, load_workflow, money, open_existing
+from orchestrion.cli.load import config_option, load_workflow, money, open_existing
+from orchestrion.cli.output import complain, note, output_options, result
 from orchestrion.cli.tree import tree_json, tree_lines
-from orchestrion.domain import usd
+from orchestrion.domain import Money, usd
 from orchestrion.engine.workflow import Start
 from orchestrion.errors import UsageError
 from orchestrion.evidence.recorded import calls_of
@@ -29,7 +31,7 @@ def command() -> None:
 @click.option("--status", type=click.Choice(["running", "waiting", "done", "failed", "cancelled"]))
 @click.option("--batch")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
-@json_option
+@output_options
 @config_option
 def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: bool, config: str | None) -> None:
     """The newest runs: status, cost, age."""
@@ -56,39 +58,34 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
         runs = [dict(zip(names, row, strict=True)) for row in rows]
         for run in runs:
             run["status"] = "interrupted" if run["status"] == "running" and not run["owned"] else run["status"]
-        if as_json:
-            listed = [
-                {
-                    **run,
-                    "owned": bool(run["owned"]),
-                    "cost_usd": usd(run.pop("cost")),
-                    "calls_of_unknown_cost": run.pop("unknown"),
-                }
-                for run in runs
-            ]
-            click.echo(to_json({"runs": listed, "counts": counts}).decode())
-            return
-        if not runs:
-            click.echo("no runs yet: `orchestrion run FILE:WORKFLOW TASKS.jsonl` makes some.")
-        for run in runs:
-            lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
-            wants = f"  waits for '{run['wants']}'" if run["wants"] else ""
-            wants += ", which has come: `runs resume` goes on" if run["id"] in come else ""
-            click.echo(
-                f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {_ago(run['updated']):>8}  {run['id']}{wants}{lost}"
-            )
+        lines = [_line(run, shown, come=run["id"] in come) for run in runs]
         if sum(counts.values()) > len(runs):
-            click.echo(
-                f"… {', '.join(f'{n} {name}' for name, n in counts.items())} in all (--limit, --status, --batch)"
-            )
+            totals = ", ".join(f"{n} {name}" for name, n in counts.items())
+            lines.append(f"… {totals} in all (--limit, --status, --batch)")
+        if not lines:
+            lines.append("no runs yet: `orchestrion run FILE:WORKFLOW TASKS.jsonl` makes some.")
+        result(lines, lambda: {"runs": [_plain(run) for run in runs], "counts": counts}, as_json=as_json)
 
     asyncio.run(show())
+
+
+def _line(run: dict[str, Any], shown: Callable[[Money], str], *, come: bool) -> str:
+    lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
+    wants = f"  waits for '{run['wants']}'" if run["wants"] else ""
+    wants += ", which has come: `runs resume` goes on" if come else ""
+    return f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {_ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+
+
+def _plain(run: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in run.items() if key not in ("cost", "unknown")}
+    owned, cost = bool(run["owned"]), usd(run["cost"])
+    return kept | {"owned": owned, "cost_usd": cost, "calls_of_unknown_cost": run["unknown"]}
 
 
 @command.command("show")
 @click.argument("run_id", metavar="ID")
 @click.option("--full", is_flag=True, help="Inputs and answers in full.")
-@json_option
+@output_options
 @config_option
 def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> None:
     """A run as a tree: steps, attempts, who was asked, verdicts, cost, time."""
@@ -98,18 +95,15 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
             record = _record(o, run_id)
             asked = calls_of(o.database, o.journal.number(run_id))
             shown = money(o.settings)
-        if as_json:
-            click.echo(to_json(tree_json(record, asked)).decode())
-        else:
-            for line in tree_lines(record, asked, full=full, shown=shown):
-                click.echo(line)
+        lines = tree_lines(record, asked, full=full, shown=shown)
+        result(lines, lambda: tree_json(record, asked), as_json=as_json)
 
     asyncio.run(show())
 
 
 @command.command("resume")
 @click.argument("run_id", metavar="ID")
-@json_option
+@output_options
 @config_option
 def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
     """Go on with one run: interrupted, waiting, failed or cancelled. Nothing that was answered is asked again."""
@@ -139,22 +133,20 @@ def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
                 policies=policies,
             )
             [run] = [run async for run in o.run_all(workflow, [start], concurrency=1, again=True)]
-        if as_json:
-            said: dict[str, Any] = {
-                "id": run.id,
-                "status": run.status,
-                "cost_usd": usd(run.cost),
-                "error": str(run.error) if run.error else None,
-            }
-            click.echo(to_json({**said, "result": from_json(run.text) if run.text else None}).decode())
-        else:
-            click.echo(str(run))
-            if run.text:
-                click.echo(run.text)
-            if run.error:
-                click.echo(str(run.error), err=True)
-            if run.wants:
-                click.echo(f"It waits for '{run.wants}': orchestrion runs signal '{run.id}' {run.wants} VALUE")
+        error = str(run.error) if run.error else None
+        data = {
+            "id": run.id,
+            "status": run.status,
+            "cost_usd": usd(run.cost),
+            "error": error,
+            "wants": run.wants,
+            "result": from_json(run.text) if run.text else None,
+        }
+        result([str(run), *([run.text] if run.text else [])], lambda: data, as_json=as_json)
+        if error:
+            complain(error)
+        if run.wants:
+            note(f"It waits for '{run.wants}': orchestrion runs signal '{run.id}' {run.wants} VALUE")
         return 0 if run.status in ("done", "waiting") else 1
 
     return asyncio.run(go())
@@ -162,21 +154,22 @@ def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
 
 @command.command("cancel")
 @click.argument("run_id", metavar="ID")
+@output_options
 @config_option
-def cancel(run_id: str, *, config: str | None) -> int:
+def cancel(run_id: str, *, as_json: bool, config: str | None) -> int:
     """Cancel a run: at once where nobody performs it, else before its next call."""
 
     async def go() -> int:
         async with open_existing(config) as o:
             before = _record(o, run_id)
             if before.status in ("done", "failed", "cancelled"):
-                click.echo(f"run '{run_id}' had ended before: {before.status}.", err=True)
+                complain(f"run '{run_id}' had ended before: {before.status}.")
                 return 1
             await o.cancel(run_id)
             owned = _record(o, run_id).owned
-        click.echo(
-            f"run '{run_id}': {'its process cancels it before its next call' if owned else 'cancelled'}. What was answered is kept."
-        )
+        done = "its process cancels it before its next call" if owned else "cancelled"
+        data = {"id": run_id, "status": "running" if owned else "cancelled"}
+        result([f"run '{run_id}': {done}. What was answered is kept."], lambda: data, as_json=as_json)
         return 0
 
     return asyncio.run(go())
@@ -186,8 +179,9 @@ def cancel(run_id: str, *, config: str | None) -> int:
 @click.argument("run_id", metavar="ID")
 @click.argument("name")
 @click.argument("value")
+@output_options
 @config_option
-def send_signal(run_id: str, name: str, value: str, *, config: str | None) -> None:
+def send_signal(run_id: str, name: str, value: str, *, as_json: bool, config: str | None) -> None:
     """Deliver a signal that a run waits for. VALUE is JSON, or else a text; it can be replaced until the workflow has taken it."""
 
     async def go() -> None:
@@ -197,7 +191,8 @@ def send_signal(run_id: str, name: str, value: str, *, config: str | None) -> No
             except ValueError:
                 parsed = value
             await o.signal(run_id, name, parsed)
-        click.echo(f"run '{run_id}' has its signal '{name}'. `orchestrion runs resume '{run_id}'` goes on with it.")
+        said = f"run '{run_id}' has its signal '{name}'. `orchestrion runs resume '{run_id}'` goes on with it."
+        result([said], lambda: {"id": run_id, "signal": name, "value": parsed}, as_json=as_json)
 
     asyncio.run(go())
 
