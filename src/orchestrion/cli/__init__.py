@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 import gc
 import importlib
+import os
 import sys
 import tempfile
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrion.cli.output import complain, leave_pipe, suit_terminal
 from orchestrion.errors import OrchestrionError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Name → module, and the line that --help shows: listing the commands imports none of them.
 COMMANDS = {
@@ -23,7 +27,12 @@ COMMANDS = {
     "runs": ("orchestrion.cli.runs", "List, show, resume, cancel and signal runs."),
     "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes."),
     "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
+    "completion": ("orchestrion.cli.completion", "Tab completion for bash, zsh and fish."),
 }
+
+
+VARIABLE = "_ORCHESTRION_COMPLETE"
+"""Set by the shells' scripts: what is asked of us is to complete a line (see completion.py)."""
 
 
 class _Lazy(click.Group):
@@ -36,6 +45,13 @@ class _Lazy(click.Group):
         command = importlib.import_module(COMMANDS[name][0]).command
         assert isinstance(command, click.Command)  # noqa: S101  # each module exports one
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)  # the group's own loads every command
+        from click.shell_completion import CompletionItem  # only while somebody presses Tab
+
+        return [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -63,6 +79,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. What goes wrong is said in a paragraph, never with a traceback."""
+    if VARIABLE in os.environ:
+        importlib.import_module(COMMANDS["completion"][0])  # tells click of our Bash
     gc.set_threshold(50_000, 20, 50)  # thousands of runs in memory at once, and next to no cycles among them
     try:
         status: Any = cli.main(standalone_mode=False, color=suit_terminal())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrion.cli.complete import models
 from orchestrion.cli.output import output_options, quiet, result
 
 if TYPE_CHECKING:
@@ -33,10 +34,16 @@ if TYPE_CHECKING:
     default="cheap",
     show_default=True,
     metavar="NAME",
+    shell_complete=models,
     help="With --live: the cheap model's name in the settings.",
 )
 @click.option(
-    "--frontier", default="frontier", show_default=True, metavar="NAME", help="With --live: the frontier model's."
+    "--frontier",
+    default="frontier",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=models,
+    help="With --live: the frontier model's.",
 )
 @click.option(
     "--config", metavar="PATH", help="With --live: the settings (default: ORCHESTRION_CONFIG, else orchestrion.yaml)."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from orchestrion.cli.complete import batches
 from orchestrion.cli.load import config_option, open_existing
 from orchestrion.cli.output import leave_pipe, note, output_options, result
 from orchestrion.errors import UsageError
@@ -21,7 +22,7 @@ def command() -> None:
 
 @command.command("export")
 @click.argument("out", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--batch", help="Only the runs of one batch.")
+@click.option("--batch", shell_complete=batches, help="Only the runs of one batch.")
 @output_options
 @config_option
 def export(out: Path, batch: str | None, *, as_json: bool, config: str | None) -> None:

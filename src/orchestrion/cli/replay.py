@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from pydantic_core import to_json
 
+from orchestrion.cli.complete import models, policies
 from orchestrion.cli.load import config_option
 from orchestrion.cli.output import output_options, result
 from orchestrion.domain import Money, Price, dollars, usd
@@ -25,10 +26,16 @@ from orchestrion.settings import Settings, find_settings, read_settings
     "policy_file",
     required=True,
     metavar="POLICY.json",
+    shell_complete=policies,
     help="The policy: a file, or a name from the settings.",
 )
 @click.option("--step", help="The step whose records are replayed, where there are several.")
-@click.option("--frontier", metavar="WORKER", help="The worker to compare with (default: the one that scores best).")
+@click.option(
+    "--frontier",
+    metavar="WORKER",
+    shell_complete=models,
+    help="The worker to compare with (default: the one that scores best).",
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from orchestrion.app import Orchestrion
+from orchestrion.cli.complete import batches, policies, workflows
 from orchestrion.cli.load import NamedTask, config_option, load_workflow, money, read_tasks
 from orchestrion.cli.output import complain, note, output_options, result
 from orchestrion.cli.progress import Progress
@@ -26,7 +27,7 @@ from orchestrion.settings import read_settings
 
 
 @click.command("run")
-@click.argument("target", metavar="FILE:WORKFLOW")
+@click.argument("target", metavar="FILE:WORKFLOW", shell_complete=workflows)
 @click.argument("tasks", metavar="TASKS.jsonl", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--out",
@@ -39,10 +40,13 @@ from orchestrion.settings import read_settings
     "chosen",
     multiple=True,
     metavar="[STEP=]NAME",
+    shell_complete=policies,
     help="A saved policy (a name from the settings, or a file) in place of a step's own.",
 )
 @click.option(
-    "--batch", help="Name of the batch, and beginning of its run ids (default: from workflow, tasks and policy)."
+    "--batch",
+    shell_complete=batches,
+    help="Name of the batch, and beginning of its run ids (default: from workflow, tasks and policy).",
 )
 @click.option("--concurrency", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Runs at once.")
 @click.option("--retry-failed", is_flag=True, help="Go on with failed runs, too: their failed calls are asked again.")

@@ -11,6 +11,7 @@ import click
 from pydantic_core import from_json
 
 from orchestrion.app import Orchestrion
+from orchestrion.cli.complete import batches, run_ids
 from orchestrion.cli.load import config_option, load_workflow, money, open_existing
 from orchestrion.cli.output import complain, note, output_options, result
 from orchestrion.cli.tree import tree_json, tree_lines
@@ -28,9 +29,14 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--status", type=click.Choice(["running", "waiting", "done", "failed", "cancelled"]))
-@click.option("--batch")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option(
+    "--status",
+    type=click.Choice(["running", "waiting", "done", "failed", "cancelled"]),
+    metavar="STATUS",
+    help="Only running, waiting, done, failed or cancelled ones; an interrupted run counts as running.",
+)
+@click.option("--batch", shell_complete=batches, help="Only the runs of one batch.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many at most.")
 @output_options
 @config_option
 def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: bool, config: str | None) -> None:
@@ -83,7 +89,7 @@ def _plain(run: dict[str, Any]) -> dict[str, Any]:
 
 
 @command.command("show")
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @click.option("--full", is_flag=True, help="Inputs and answers in full.")
 @output_options
 @config_option
@@ -102,7 +108,7 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
 
 
 @command.command("resume")
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @output_options
 @config_option
 def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
@@ -153,7 +159,7 @@ def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
 
 
 @command.command("cancel")
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @output_options
 @config_option
 def cancel(run_id: str, *, as_json: bool, config: str | None) -> int:
@@ -176,7 +182,7 @@ def cancel(run_id: str, *, as_json: bool, config: str | None) -> int:
 
 
 @command.command("signal")
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @click.argument("name")
 @click.argument("value")
 @output_options
