@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "examples/README.md", *sorted(DOCS.rglob("*.md"))]
 EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - {ROOT / "examples/stage.py"})
-LANGUAGES = {"console", "python", "yaml", "json", "text", "mermaid"}
+LANGUAGES = {"console", "python", "yaml", "json", "text"}
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 TIMES = re.compile(r"(\s)\s*\d+(\.\d+)? (s|min)\b")
 TIMEOUT_S = 120
@@ -175,6 +175,25 @@ def test_blocks_say_what_they_are(page):
             assert word in {"no-run", "fails", "output"} or word.startswith("file="), f"line {block.line}: {word!r}"
 
 
+COMING = {
+    DOCS / "how-to" / f"{name}.md"
+    for name in ("local-models", "judges", "people", "read-a-report", "label-and-import", "privacy")
+}
+"""Pages that are being written beside this test. Empty it when they are here."""
+
+
+def test_the_index_names_every_page():
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    elsewhere = {
+        DOCS / "README.md",
+        DOCS / "design/dependencies.md",
+        DOCS / "design/journal.md",
+    }  # the design's README has them
+    assert [page for page in set(PAGES) - elsewhere if f"({os.path.relpath(page, DOCS)})" not in index] == [
+        ROOT / "README.md"
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
@@ -183,6 +202,8 @@ def test_links_lead_somewhere(page):
             continue
         file, _, anchor = target.partition("#")
         linked = (page.parent / file).resolve() if file else page
+        if linked in COMING:
+            continue
         assert linked.exists(), f"there is no {target}"
         if anchor and linked.suffix == ".md":
             assert anchor in anchors(linked), f"{file or 'this page'} has no heading #{anchor}"
@@ -313,14 +334,25 @@ def test_policies_page_has_every_kind_and_rule():
     assert set(re.findall(r"^## `(\w+)`", text, re.MULTILINE)) == set(protocol._KINDS)
 
 
-def test_cli_page_is_current():
-    spec = importlib.util.spec_from_file_location("make_cli", DOCS / "reference/make_cli.py")
+@pytest.mark.parametrize("name", ["cli", "api"])
+def test_generated_pages_are_current(name):
+    page = (DOCS / f"reference/{name}.md").read_text(encoding="utf-8")
+    assert page.split() == maker(name).text().split(), f"run `python docs/reference/make_{name}.py`"
+
+
+def test_api_page_has_every_public_name_once():
+    named = [name for names in maker("api").PARTS.values() for name in names]
+    assert sorted(named) == sorted(orchestrion.__all__)
+
+
+def maker(name):
+    """The script that writes a page of the reference."""
+    spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"reference/make_{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    page = (DOCS / "reference/cli.md").read_text(encoding="utf-8")
-    assert page.split() == module.text().split(), "run `python docs/reference/make_cli.py`"
+    return module
 
 
 def test_glossary_has_every_fact():

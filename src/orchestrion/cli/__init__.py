@@ -68,7 +68,7 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="orchestrion")
 def cli() -> None:
     """Direct models, tools and people at a business's work: checked answers at a known cost.
@@ -83,7 +83,9 @@ def main() -> None:
         importlib.import_module(COMMANDS["completion"][0])  # tells click of our Bash
     gc.set_threshold(50_000, 20, 50)  # thousands of runs in memory at once, and next to no cycles among them
     try:
-        status: Any = cli.main(standalone_mode=False, color=suit_terminal())
+        status: Any = cli.main(
+            prog_name="orchestrion", complete_var=VARIABLE, standalone_mode=False, color=suit_terminal()
+        )
         sys.stdout.flush()
     except click.ClickException as error:
         error.show(file=sys.stderr)

@@ -76,4 +76,4 @@ def command(ctx: click.Context, shell: str | None) -> None:
     if found is None:
         raise UsageError(f"there is no completion for the shell {name!r}. Name one of: {', '.join(SHELLS)}.")
     script = found(ctx.find_root().command, {}, "orchestrion", VARIABLE).source()
-    result([script], lambda: None, as_json=False)
+    result([script.rstrip()], lambda: None, as_json=False)

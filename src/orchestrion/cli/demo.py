@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrion.cli.complete import models
-from orchestrion.cli.output import output_options, quiet, result
+from orchestrion.cli.output import examples, output_options, quiet, result
 
 if TYPE_CHECKING:
     from orchestrion.demo.run import Plan
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 # What this command needs is imported when it runs: --help does not wait for it.
 
 
-@click.command("demo")
-@click.option("--n", type=click.IntRange(4, 999), default=120, show_default=True, help="Households.")
-@click.option("--seed", type=int, default=2024, show_default=True, help="Draws the households and the models' errors.")
+@click.command(
+    "demo",
+    epilog=examples("orchestrion demo", "orchestrion demo --n 24 --keep demo-run", "orchestrion demo --n 24 --live"),
+)
+@click.option("--n", type=click.IntRange(4, 999), metavar="N", default=120, show_default=True, help="Households.")
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=2024,
+    show_default=True,
+    help="Draws the households and the models' errors.",
+)
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),

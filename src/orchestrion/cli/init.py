@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from orchestrion.cli.output import note, output_options, result
+from orchestrion.cli.output import examples, note, output_options, result
 from orchestrion.errors import UsageError
 
 # File of the package → its place in the new project.
@@ -30,10 +30,7 @@ NEXT = {
 
 @click.command(
     "init",
-    epilog="""\b
-Example:
-  orchestrion init my-project && cd my-project
-  orchestrion run workflow.py:support tasks.jsonl""",
+    epilog=examples("orchestrion init my-project && cd my-project", "orchestrion run workflow.py:support tasks.jsonl"),
 )
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @output_options

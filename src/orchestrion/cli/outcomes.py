@@ -9,7 +9,7 @@ import click
 
 from orchestrion.cli.complete import batches
 from orchestrion.cli.load import config_option, open_existing
-from orchestrion.cli.output import leave_pipe, note, output_options, result
+from orchestrion.cli.output import examples, leave_pipe, note, output_options, result
 from orchestrion.errors import UsageError
 from orchestrion.evidence.records import line_of
 from orchestrion.store.zstd import zstd
@@ -20,9 +20,16 @@ def command() -> None:
     """Recorded outcomes: the evidence that replay, tuning and reports read."""
 
 
-@command.command("export")
+@command.command(
+    "export",
+    short_help="Write every recorded attempt as a line of JSON.",
+    epilog=examples(
+        "orchestrion outcomes export outcomes.jsonl.zst",
+        "orchestrion outcomes export - --batch support:tasks | head -1",
+    ),
+)
 @click.argument("out", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--batch", shell_complete=batches, help="Only the runs of one batch.")
+@click.option("--batch", metavar="NAME", shell_complete=batches, help="Only the runs of one batch.")
 @output_options
 @config_option
 def export(out: Path, batch: str | None, *, as_json: bool, config: str | None) -> None:

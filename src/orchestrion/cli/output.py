@@ -36,6 +36,11 @@ def output_options(command: C) -> C:
     return quiet(as_json(command))
 
 
+def examples(*lines: str) -> str:
+    """The end of a `--help`: lines to copy, as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def _hush(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # click's signature
     ctx.meta[QUIET] = value
 

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from orchestrion.cli.complete import models, policies
 from orchestrion.cli.load import config_option
-from orchestrion.cli.output import output_options, result
+from orchestrion.cli.output import examples, output_options, result
 from orchestrion.domain import Money, Price, dollars, usd
 from orchestrion.engine.replay import Baseline, Replay, replay
 from orchestrion.engine.saved import find_policy
@@ -19,7 +19,13 @@ from orchestrion.evidence.records import read_outcomes
 from orchestrion.settings import Settings, find_settings, read_settings
 
 
-@click.command("replay")
+@click.command(
+    "replay",
+    epilog=examples(
+        "orchestrion replay outcomes.jsonl --policy careful --step triage",
+        "orchestrion replay outcomes.jsonl --policy policies/plain.json --json",
+    ),
+)
 @click.argument("records", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--policy",
@@ -29,7 +35,7 @@ from orchestrion.settings import Settings, find_settings, read_settings
     shell_complete=policies,
     help="The policy: a file, or a name from the settings.",
 )
-@click.option("--step", help="The step whose records are replayed, where there are several.")
+@click.option("--step", metavar="NAME", help="The step whose records are replayed, where there are several.")
 @click.option(
     "--frontier",
     metavar="WORKER",
@@ -95,12 +101,14 @@ def _lines(replayed: Replay, name: str) -> list[str]:
             else ""
         )
     ]
-    lines.append(_row(name, replayed.quality, replayed.cost, n))
+    rows = {name: (replayed.quality, replayed.cost)}
     seen = set()
     for label, baseline in (("always-frontier", replayed.frontier), ("always-cheapest", replayed.cheapest)):
         if baseline and baseline.worker not in seen:
             seen.add(baseline.worker)
-            lines.append(_row(f"{label} ({baseline.worker})", baseline.quality, baseline.cost, n))
+            rows[f"{label} ({baseline.worker})"] = (baseline.quality, baseline.cost)
+    widest = max(map(len, rows))
+    lines += [_row(label.ljust(widest), quality, cost, n) for label, (quality, cost) in rows.items()]
     if not replayed.frontier:
         lines.append(
             "the frontier did not answer every task that was replayed (live, it is asked the hard ones only): nothing to compare with."
@@ -115,7 +123,7 @@ def _lines(replayed: Replay, name: str) -> list[str]:
 
 def _row(name: str, quality: float | None, cost: Money, n: int) -> str:
     said = "unknown" if quality is None else f"{quality:.4f}"
-    return f"  {name:<48} quality {said:>8}   cost {dollars(cost):>10}   {dollars(cost // n):>10} a task"
+    return f"  {name}  quality {said:>7}   cost {dollars(cost):>9}   {dollars(cost // n):>11} a task"
 
 
 def _compared(replayed: Replay, frontier: Baseline) -> list[str]:

@@ -14,7 +14,7 @@ import click
 from orchestrion.app import Orchestrion
 from orchestrion.cli.complete import batches, policies, workflows
 from orchestrion.cli.load import NamedTask, config_option, load_workflow, money, read_tasks
-from orchestrion.cli.output import complain, note, output_options, result
+from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.cli.progress import Progress
 from orchestrion.cli.results import Summary, write_results
 from orchestrion.domain import usd
@@ -26,7 +26,14 @@ from orchestrion.errors import TasksError, UsageError
 from orchestrion.settings import read_settings
 
 
-@click.command("run")
+@click.command(
+    "run",
+    epilog=examples(
+        "orchestrion run workflow.py:support tasks.jsonl --dry-run",
+        "orchestrion run workflow.py:support tasks.jsonl",
+        "orchestrion run workflow.py:support tasks.jsonl --policy triage=careful",
+    ),
+)
 @click.argument("target", metavar="FILE:WORKFLOW", shell_complete=workflows)
 @click.argument("tasks", metavar="TASKS.jsonl", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
@@ -34,7 +41,7 @@ from orchestrion.settings import read_settings
     type=click.Path(path_type=Path),
     help="Where results go (default: TASKS.results.jsonl beside the tasks; - for stdout).",
 )
-@click.option("--account", default="default", show_default=True, help="The account that pays.")
+@click.option("--account", metavar="NAME", default="default", show_default=True, help="The account that pays.")
 @click.option(
     "--policy",
     "chosen",
@@ -45,10 +52,13 @@ from orchestrion.settings import read_settings
 )
 @click.option(
     "--batch",
+    metavar="NAME",
     shell_complete=batches,
     help="Name of the batch, and beginning of its run ids (default: from workflow, tasks and policy).",
 )
-@click.option("--concurrency", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Runs at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 100_000), metavar="N", default=64, show_default=True, help="Runs at once."
+)
 @click.option("--retry-failed", is_flag=True, help="Go on with failed runs, too: their failed calls are asked again.")
 @click.option("--skip-bad", is_flag=True, help="Pass over lines that cannot be used, and list them.")
 @click.option("--dry-run", is_flag=True, help="Print the bound on the cost, and spend nothing.")

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from orchestrion.app import Orchestrion
 from orchestrion.cli.complete import batches, run_ids
 from orchestrion.cli.load import config_option, load_workflow, money, open_existing
-from orchestrion.cli.output import complain, note, output_options, result
+from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.cli.tree import tree_json, tree_lines
 from orchestrion.domain import Money, usd
 from orchestrion.engine.workflow import Start
@@ -28,15 +28,18 @@ def command() -> None:
     """List, show, resume, cancel and signal runs."""
 
 
-@command.command("list")
+@command.command(
+    "list",
+    epilog=examples("orchestrion runs list --status failed", "orchestrion runs list --batch support:tasks --limit 5"),
+)
 @click.option(
     "--status",
     type=click.Choice(["running", "waiting", "done", "failed", "cancelled"]),
     metavar="STATUS",
     help="Only running, waiting, done, failed or cancelled ones; an interrupted run counts as running.",
 )
-@click.option("--batch", shell_complete=batches, help="Only the runs of one batch.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many at most.")
+@click.option("--batch", metavar="NAME", shell_complete=batches, help="Only the runs of one batch.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="So many at most.")
 @output_options
 @config_option
 def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: bool, config: str | None) -> None:
@@ -88,7 +91,13 @@ def _plain(run: dict[str, Any]) -> dict[str, Any]:
     return kept | {"owned": owned, "cost_usd": cost, "calls_of_unknown_cost": run["unknown"]}
 
 
-@command.command("show")
+@command.command(
+    "show",
+    short_help="A run as a tree: steps, attempts, verdicts, cost.",
+    epilog=examples(
+        "orchestrion runs show support:tasks/ticket-02", "orchestrion runs show support:tasks/ticket-02 --full"
+    ),
+)
 @click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @click.option("--full", is_flag=True, help="Inputs and answers in full.")
 @output_options
@@ -107,7 +116,7 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
     asyncio.run(show())
 
 
-@command.command("resume")
+@command.command("resume", short_help="Go on with one run.")
 @click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @output_options
 @config_option
@@ -158,7 +167,7 @@ def resume(run_id: str, *, as_json: bool, config: str | None) -> int:
     return asyncio.run(go())
 
 
-@command.command("cancel")
+@command.command("cancel", short_help="Cancel a run.")
 @click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @output_options
 @config_option
@@ -181,7 +190,13 @@ def cancel(run_id: str, *, as_json: bool, config: str | None) -> int:
     return asyncio.run(go())
 
 
-@command.command("signal")
+@command.command(
+    "signal",
+    short_help="Deliver a signal that a run waits for.",
+    epilog=examples(
+        "orchestrion runs signal refund:claims/c1 approved true", "orchestrion runs resume refund:claims/c1"
+    ),
+)
 @click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @click.argument("name")
 @click.argument("value")
