@@ -346,8 +346,6 @@ def completed(folder, line, breaks=":="):
     ],
 )
 def test_completion_knows_what_is_there(ran, line, offered):
-    if "runs" in line:
-        command(ran, *RUN, "--quiet", "--batch", "second")
     assert completed(ran, line) == offered
 
 

@@ -65,4 +65,4 @@ def _say_next(folder: Path) -> None:
         note(f"  cd {folder}")
     for command_line, meaning in NEXT.items():
         note(f"  {command_line}\n      {meaning}")
-    note("\nThen go live: put your key and your models into orchestrion.yaml; its last lines say how.")
+    note("\nThen put real models into orchestrion.yaml: it says how, and where their key goes.")

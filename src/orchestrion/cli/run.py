@@ -23,7 +23,7 @@ from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import TasksError, UsageError
-from orchestrion.settings import read_settings
+from orchestrion.settings import FILE_NAME, Settings, find_settings, read_settings
 
 
 @click.command(
@@ -120,7 +120,7 @@ async def _run(
     if str(out) == "-" and as_json:
         raise UsageError("--json and --out - both want stdout. Write the results to a file.")
     _writable(out)
-    settings = read_settings(config)
+    settings = _settings(config, workflow)
     if dry_run:
         settings = settings.model_copy(update={"database": ":memory:"})  # nothing is left behind
     async with Orchestrion.open(settings) as o:
@@ -172,6 +172,16 @@ async def _run(
         summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
         summary.say(money(o.settings), again=retry_failed, as_json=as_json)
         return summary.status
+
+
+def _settings(config: str | None, workflow: Workflow[Any]) -> Settings:
+    """Those of this folder. Without any, and beside some in the workflow's own folder, the person stands one step off."""
+    beside = Path(workflow.ref.rpartition(":")[0]).parent
+    if not config and not find_settings() and (beside / FILE_NAME).exists():
+        raise UsageError(
+            f"there is no {FILE_NAME} here, and there is one in {beside}: cd {beside}, or name it: --config {beside / FILE_NAME}."
+        )
+    return read_settings(config)
 
 
 def _policies(o: Orchestrion, chosen: Sequence[str], steps: list[Step[Any]]) -> dict[str, SavedPolicy]:
