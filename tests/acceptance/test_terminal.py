@@ -187,14 +187,14 @@ def test_json_is_one_object_and_quiet_is_quiet(project):
     plain = json.dumps({"format": "orchestrion/policy/1", "policy": "cheap"})
     (project / "plain.json").write_text(plain, encoding="utf-8")
     for line in RESULTS:
-        quiet = command(project, *line, "--quiet")
-        assert quiet.stderr == "", line
-        assert quiet.stdout.strip(), line
-        shutil.rmtree(project / "new") if line[0] == "init" else None
         said = command(project, *line, "--quiet", "--json")
         assert said.stderr == "", line
         assert isinstance(json.loads(said.stdout), dict), line
         assert said.stdout.count("\n") == 1, line
+    again = command(project, *RUN, "--quiet")
+    assert again.stderr == ""
+    assert again.stdout.startswith("10 done of 10 tasks")
+    assert "goes on: 10 of 10 runs had ended" in command(project, *RUN).stderr
 
 
 def test_every_command_with_a_result_takes_both():
