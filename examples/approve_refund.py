@@ -1,16 +1,13 @@
-"""A refund that a person approves: the run waits in the database, and goes on in another process if need be.
+"""A refund that a person approves: the run waits in the database, and goes on when the decision is there.
 
-Offline: the model is simulated, and so are the dollars. Run it with `python examples/approve_refund.py`.
+python examples/approve_refund.py runs offline; with --live by real models.
 """
 
-import asyncio
-import tempfile
-from pathlib import Path
-
 from pydantic import BaseModel
+from stage import play
 
 from orchestrion import Orchestrion, Step, step, wait_for, workflow
-from orchestrion.settings import Settings
+from orchestrion.domain import Money
 
 
 class Claim(BaseModel):
@@ -24,7 +21,7 @@ class Decision(BaseModel):
     by: str
 
 
-summary = Step("summary", "Summarise the customer's claim in one sentence.", policy="clerk")
+summary = Step("summary", "Summarise the customer's claim in one sentence.", policy="cheap")
 
 
 @step
@@ -37,36 +34,27 @@ def pay(claim: Claim) -> str:
 @workflow
 async def refund(claim: Claim) -> str:
     said = await summary(claim)
-    print(f"   for the person: {said[:60]}…")  # plain code: runs again when the run comes back
+    print(f"   for the person: {said}")  # plain code: runs again when the run comes back
     decision = await wait_for("decision", output=Decision)
     if not decision.approved:
         return f"refused by {decision.by}"
     return f"{await pay(claim)}, approved by {decision.by}"
 
 
-async def main(folder: Path) -> None:
-    settings = Settings.model_validate(
-        {
-            "database": f"sqlite:///{folder}/refunds.db",
-            "models": {"clerk": {"model": "simulated", "price": {"input": 0.15, "output": 0.6}}},
-        }
-    )
+async def main(o: Orchestrion) -> Money:
     claim = Claim(order="A-1302", amount=42.5, text="I asked for blue towels and got green ones.")
 
-    async with Orchestrion.open(settings) as o:
-        run = await o.run(refund, claim, id="A-1302")
-        print(f"1. {run}, for '{run.wants}' (simulated)")
+    run = await o.run(refund, claim, id="A-1302")
+    print(f"1. {run.status}, for '{run.wants}'")  # nothing of it is in memory: this process could end here
 
-    async with Orchestrion.open(settings) as o:  # a day later, perhaps: nothing of the run was in memory
-        await o.signal("A-1302", "decision", Decision(approved=True, by="ana"))
-        run = await o.run(refund, claim, id="A-1302")
-        print(f"2. {run} (simulated): {run.result}")
+    await o.signal("A-1302", "decision", Decision(approved=True, by="ana"))  # a day later, from anywhere
+    run = await o.run(refund, claim, id="A-1302")
+    print(f"2. {run.status}: {run.result}")
 
-        run = await o.run(refund, claim, id="A-1302")  # the same id is the same run: it is over
-        calls = [outcome.worker for outcome in o.outcomes()]
-        print(f"3. {run} (simulated); asked in all: {', '.join(calls)}")
+    run = await o.run(refund, claim, id="A-1302")  # the same id is the same run: it is over
+    print(f"3. {run.status}; asked in all: {', '.join(outcome.worker for outcome in o.outcomes())}")
+    return run.cost
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        asyncio.run(main(Path(scratch)))
+    play(main)

@@ -9,7 +9,7 @@ import click
 
 from orchestrion.cli import cli
 
-WIDTH = 110
+WIDTH = 80
 HEAD = """\
 # Command line
 

@@ -1,4 +1,5 @@
-"""orchestrion.yaml and the environment → one frozen Settings. Nothing else reads the environment.
+"""orchestrion.yaml and the environment → one frozen Settings. Nothing else reads the environment, save what cli/ asks of its
+terminal (NO_COLOR, TERM, LANG).
 
 A secret is written as "env:NAME" and looked up when it is needed, so that a model without its key hinders only those
 who use that model. Errors name the file, the line and the column.

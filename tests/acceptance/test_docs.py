@@ -32,9 +32,9 @@ from orchestrion.settings import BudgetSettings, ModelSettings, PriceSettings, S
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-LANGUAGES = {"console", "python", "yaml", "json", "text", "mermaid"}
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "examples/README.md", *sorted(DOCS.rglob("*.md"))]
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - {ROOT / "examples/stage.py"})
+LANGUAGES = {"console", "python", "yaml", "json", "text"}
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 TIMES = re.compile(r"(\s)\s*\d+(\.\d+)? (s|min)\b")
 TIMEOUT_S = 120
@@ -175,6 +175,19 @@ def test_blocks_say_what_they_are(page):
             assert word in {"no-run", "fails", "output"} or word.startswith("file="), f"line {block.line}: {word!r}"
 
 
+def test_the_index_names_every_page():
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    elsewhere = {
+        DOCS / "README.md",
+        DOCS / "design/dependencies.md",
+        DOCS / "design/journal.md",
+        DOCS / "design/reviews.md",
+    }  # the design's README has them
+    assert [page for page in set(PAGES) - elsewhere if f"({os.path.relpath(page, DOCS)})" not in index] == [
+        ROOT / "README.md"
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
@@ -203,10 +216,18 @@ def test_no_path_of_one_machine(page):
 
 
 EXPECTED = {
-    "approve_refund.py": ["waiting", "paying 42.50 for A-1302", "approved by ana", "asked in all: clerk, pay"],
-    "contract_clauses.py": ["birch-5", "cheap ✗, cheap ✗, frontier", "simulated"],
-    "support_triage.py": ["t3  ✓ delivery   frontier: delivery", "simulated cost: $"],
+    "approve_refund.py": ["waiting", "paying 42.50 for A-1302", "approved by ana", "asked in all: cheap, pay"],
+    "code_tests_audit.py": [
+        "replaces the folder",
+        "round 2: the tests pass; the auditor says: nothing",
+        "1 version(s) refused",
+    ],
+    "contract_clauses.py": ["| birch-5 | payment | Southgate | 14 | cheap ✗, cheap ✗, frontier |"],
+    "research_note.py": ["round 2 of 3: the critic has nothing", "asked: writer, writer, critic, writer, critic"],
+    "support_triage.py": ["t3  delivery   frontier: delivery", "asked: cheap 18×, frontier 3×"],
 }
+LEFT = {"contract_clauses.py": ["clauses.csv"]}
+"""Files that an example writes; others write none."""
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -215,14 +236,28 @@ def test_examples_run(example, tmp_path):
     assert status == 0, said
     for line in EXPECTED[example.name]:
         assert line in said
+    assert re.search(r"^cost: \$0\.\d+ \(simulated\)$", said, re.MULTILINE)
     assert said.count("   paying ") <= 1  # a side effect happens once
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == LEFT.get(example.name, [])
     assert len(example.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_examples_go_live_by_one_word(example, tmp_path):
+    scratch = Scratch(tmp_path)
+    scratch.write("orchestrion.yaml", (ROOT / "examples/orchestrion.yaml").read_text(encoding="utf-8"))
+    status, said = scratch.run([sys.executable, str(example), "--live"])
+    assert (status, "export OPENAI_API_KEY=…" in said, "Traceback" in said) == (1, True, False), said
+    scratch.write("orchestrion.yaml", "models:\n  cheap: {model: openai-chat:x, price: {input: 0}}\n")
+    status, said = scratch.run([sys.executable, str(example), "--live"])
+    assert (status, "'models.cheap.price.output' is missing" in said) == (1, True), said
 
 
 def test_every_example_is_named_in_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    index = (ROOT / "examples/README.md").read_text(encoding="utf-8")
     assert [example.name for example in EXAMPLES if f"(examples/{example.name})" not in readme] == []
+    assert [example.name for example in EXAMPLES if f"\n| [{example.name}]({example.name}) |" not in index] == []
 
 
 # References are whole
@@ -291,14 +326,25 @@ def test_policies_page_has_every_kind_and_rule():
     assert set(re.findall(r"^## `(\w+)`", text, re.MULTILINE)) == set(protocol._KINDS)
 
 
-def test_cli_page_is_current():
-    spec = importlib.util.spec_from_file_location("make_cli", DOCS / "reference/make_cli.py")
+@pytest.mark.parametrize("name", ["cli", "api"])
+def test_generated_pages_are_current(name):
+    page = (DOCS / f"reference/{name}.md").read_text(encoding="utf-8")
+    assert page.split() == maker(name).text().split(), f"run `python docs/reference/make_{name}.py`"
+
+
+def test_api_page_has_every_public_name_once():
+    named = [name for names in maker("api").PARTS.values() for name in names]
+    assert sorted(named) == sorted(orchestrion.__all__)
+
+
+def maker(name):
+    """The script that writes a page of the reference."""
+    spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"reference/make_{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    page = (DOCS / "reference/cli.md").read_text(encoding="utf-8")
-    assert page.split() == module.text().split(), "run `python docs/reference/make_cli.py`"
+    return module
 
 
 def test_glossary_has_every_fact():

@@ -9,11 +9,15 @@ import os
 import sys
 import tempfile
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrion.cli.output import complain, leave_pipe, suit_terminal
 from orchestrion.errors import OrchestrionError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Name → module, and the line that --help shows: listing the commands imports none of them.
 COMMANDS = {
@@ -26,7 +30,12 @@ COMMANDS = {
     "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes, label them, import others' logs."),
     "judge": ("orchestrion.cli.judge", "Test a judge against people's labels before you trust it."),
     "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
+    "completion": ("orchestrion.cli.completion", "Tab completion for bash, zsh and fish."),
 }
+
+
+VARIABLE = "_ORCHESTRION_COMPLETE"
+"""Set by the shells' scripts: what is asked of us is to complete a line (see completion.py)."""
 
 
 class _Lazy(click.Group):
@@ -39,6 +48,13 @@ class _Lazy(click.Group):
         command = importlib.import_module(COMMANDS[name][0]).command
         assert isinstance(command, click.Command)  # noqa: S101  # each module exports one
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)  # the group's own loads every command
+        from click.shell_completion import CompletionItem  # only while somebody presses Tab
+
+        return [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -55,7 +71,7 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="orchestrion")
 def cli() -> None:
     """Direct models, tools and people at a business's work: checked answers at a known cost.
@@ -66,28 +82,31 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. What goes wrong is said in a paragraph, never with a traceback."""
+    if VARIABLE in os.environ:
+        importlib.import_module(COMMANDS["completion"][0])  # tells click of our Bash
     gc.set_threshold(50_000, 20, 50)  # thousands of runs in memory at once, and next to no cycles among them
     try:
-        status: Any = cli.main(standalone_mode=False)
+        status: Any = cli.main(
+            prog_name="orchestrion", complete_var=VARIABLE, standalone_mode=False, color=suit_terminal()
+        )
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        error.show(file=sys.stderr)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped.", err=True)
+        complain("stopped.")
         status = 1
     except OrchestrionError as error:
-        click.echo(f"orchestrion: {error}", err=True)
+        complain(f"orchestrion: {error}")
         status = error.exit_status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        leave_pipe()
         status = 0
     except Exception as error:
         with tempfile.NamedTemporaryFile("w", prefix="orchestrion-error-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
-        click.echo(
-            f"orchestrion: a bug, sorry: {type(error).__name__}: {error}. The details are in {file.name}; what was committed is kept.",
-            err=True,
+        complain(
+            f"orchestrion: a bug, sorry: {type(error).__name__}: {error}. The details are in {file.name}; what was committed is kept."
         )
         status = 1
     sys.exit(status if isinstance(status, int) else 0)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrion.cli.complete import models
+from orchestrion.cli.output import examples, output_options, quiet, result
+
 if TYPE_CHECKING:
     from orchestrion.demo.run import Plan
     from orchestrion.demo.show import Board
@@ -16,9 +19,19 @@ if TYPE_CHECKING:
 # What this command needs is imported when it runs: --help does not wait for it.
 
 
-@click.command("demo")
-@click.option("--n", type=click.IntRange(4, 999), default=120, show_default=True, help="Households.")
-@click.option("--seed", type=int, default=2024, show_default=True, help="Draws the households and the models' errors.")
+@click.command(
+    "demo",
+    epilog=examples("orchestrion demo", "orchestrion demo --n 24 --keep demo-run", "orchestrion demo --n 24 --live"),
+)
+@click.option("--n", type=click.IntRange(4, 999), metavar="N", default=120, show_default=True, help="Households.")
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=2024,
+    show_default=True,
+    help="Draws the households and the models' errors.",
+)
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
@@ -31,16 +44,22 @@ if TYPE_CHECKING:
     default="cheap",
     show_default=True,
     metavar="NAME",
+    shell_complete=models,
     help="With --live: the cheap model's name in the settings.",
 )
 @click.option(
-    "--frontier", default="frontier", show_default=True, metavar="NAME", help="With --live: the frontier model's."
+    "--frontier",
+    default="frontier",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=models,
+    help="With --live: the frontier model's.",
 )
 @click.option(
     "--config", metavar="PATH", help="With --live: the settings (default: ORCHESTRION_CONFIG, else orchestrion.yaml)."
 )
 @click.option("--yes", "-y", is_flag=True, help="With --live: do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else there.")
+@output_options
 @click.option(
     "--pace", type=click.FloatRange(0.0, 10.0), default=1.0, hidden=True, help="Stretches the simulated latency."
 )
@@ -72,9 +91,10 @@ def command(
     if live:
         return _live(plan, keep=keep, cheap=cheap, frontier=frontier, config=config, yes=yes, as_json=as_json)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a `kill` clears up like Ctrl-C
-    board = Board(out, simulated=True)
+    told = Board(out, simulated=True)
+    board = _hushed(told) if quiet() else told
     try:
-        return _rehearsal(board, plan, keep, as_json=as_json)
+        return _rehearsal(board, told, plan, keep, as_json=as_json)
     except KeyboardInterrupt:
         board.close()
         kept = f"the database stays in {keep}" if keep else "its database is removed"
@@ -84,18 +104,26 @@ def command(
         board.close()
 
 
-def _rehearsal(board: Board, plan: Plan, keep: Path | None, *, as_json: bool) -> int:
-    import json
+def _hushed(board: Board) -> Board:
+    """A board that nobody sees."""
+    import io
 
+    from orchestrion.demo.show import Board
+
+    return Board(io.StringIO(), simulated=board.simulated)
+
+
+def _rehearsal(board: Board, told: Board, plan: Plan, keep: Path | None, *, as_json: bool) -> int:
+    """The figures go to ``told``, and to ``board`` where they are in the JSON anyway."""
     from orchestrion.demo.run import rehearse
 
     with contextlib.ExitStack() as stack:
         folder = _kept(keep) if keep else stack.enter_context(_scratch())
         board.intro(plan)
         report = rehearse(folder, plan, board)
-    board.final(report)
+    (board if as_json else told).final(report)
     if as_json:
-        click.echo(json.dumps(report.plain(simulated=True, kept=keep)))
+        result([], lambda: report.plain(simulated=True, kept=keep), as_json=True)
     else:
         board.next_steps(report, kept=keep)
     return 0
@@ -148,7 +176,6 @@ def _live(
     plan: Plan, *, keep: Path | None, cheap: str, frontier: str, config: str | None, yes: bool, as_json: bool
 ) -> int:
     import asyncio
-    import json
     import sys
 
     from orchestrion.app import Orchestrion
@@ -164,7 +191,8 @@ def _live(
         nonlocal board
         async with Orchestrion.open(config) as o:
             live = Live(o, plan, cheap=cheap, frontier=frontier)
-            board = Board(sys.stderr if as_json else sys.stdout, simulated=live.simulated)
+            told = Board(sys.stderr if as_json else sys.stdout, simulated=live.simulated)
+            board = _hushed(told) if quiet() and yes else told
             board.intro(plan, live=True)
             board.say(f"cheap: {cheap}; frontier: {frontier}. Every answer is kept in {o.database.path}.")
             board.say(f"At most {board.money(live.bound())}.", "bold")
@@ -173,11 +201,11 @@ def _live(
                 board.say("Nothing was asked, nothing was spent.")
                 return 1
             report = await live.perform(board)
-            board.final(report)
+            (board if as_json else told).final(report)
             if report.orchestrion.ended < plan.n:
                 board.say("Stopped: what was answered is kept; the same command goes on from there.")
             if as_json:
-                click.echo(json.dumps(report.plain(simulated=live.simulated, kept=None)))
+                result([], lambda: report.plain(simulated=live.simulated, kept=None), as_json=True)
             return 0 if report.orchestrion.ended == plan.n and not report.orchestrion.failed else 1
 
     try:

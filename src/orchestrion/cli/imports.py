@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 import click
-from pydantic_core import to_json
 
-from orchestrion.cli.load import config_option, json_option
+from orchestrion.cli.load import config_option
+from orchestrion.cli.output import complain, output_options, result
 from orchestrion.domain import Outcome, Price
 from orchestrion.errors import RecordsError, UsageError
 from orchestrion.evidence.content import Content
@@ -43,7 +43,7 @@ NAMED = 10
 @click.option("--workload", help="What the tasks belong to.")
 @click.option("--tags", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of every task.")
 @click.option("--skip-bad", is_flag=True, help="Pass over lines that cannot be used, and list them.")
-@json_option
+@output_options
 @config_option
 def import_logs(
     format_name: str,
@@ -85,14 +85,10 @@ def import_logs(
     )
     write_outcomes(out, _checked(records, summary, skip_bad=skip_bad))
     for bad in summary.bad[:NAMED]:
-        click.echo(f"skipped: {bad}", err=True)
+        complain(f"skipped: {bad}")
     if len(summary.bad) > NAMED:
-        click.echo(f"skipped: {len(summary.bad) - NAMED} more.", err=True)
-    if as_json:
-        click.echo(to_json(_as_json(summary, out)).decode())
-        return
-    for line in _lines(summary, out):
-        click.echo(line)
+        complain(f"skipped: {len(summary.bad) - NAMED} more.")
+    result(_lines(summary, out), lambda: _as_json(summary, out), as_json=as_json)
 
 
 def _checked(records: Iterator[Outcome], summary: Summary, *, skip_bad: bool) -> Iterator[Outcome]:

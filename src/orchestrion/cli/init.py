@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from orchestrion.cli.output import examples, note, output_options, result
 from orchestrion.errors import UsageError
 
 # File of the package → its place in the new project.
@@ -19,11 +20,25 @@ FILES = {
     "gitignore": ".gitignore",
 }
 
+NEXT = {
+    "orchestrion run workflow.py:support tasks.jsonl --dry-run": "the most that it can cost; spends nothing",
+    "orchestrion run workflow.py:support tasks.jsonl": "ten support tickets, by simulated models",
+    "orchestrion runs show support:tasks/ticket-02": "who was asked, what the checks said, what it cost",
+    "orchestrion outcomes export outcomes.jsonl": "every answer as evidence, for `orchestrion replay`",
+}
 
-@click.command("init")
+
+@click.command(
+    "init",
+    epilog=examples("orchestrion init my-project && cd my-project", "orchestrion run workflow.py:support tasks.jsonl"),
+)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-def command(folder: Path) -> None:
-    """Write a small working project into DIR: settings, a workflow of two steps, ten tasks, simulated models."""
+@output_options
+def command(folder: Path, *, as_json: bool) -> None:
+    """Write a small working project into DIR: settings, a workflow of two steps, ten tasks, simulated models.
+
+    Nothing that is there already is overwritten.
+    """
     there = [name for name in FILES.values() if (folder / name).exists()]
     if there:
         raise UsageError(f"{folder} has {', '.join(there)} already, and nothing is overwritten. Name another folder.")
@@ -35,13 +50,19 @@ def command(folder: Path) -> None:
             target.write_bytes(source.joinpath(file).read_bytes())
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror or error}.") from None
-    click.echo(f"A project is in {folder}/. Its models are simulated: no key, no network, no bill. Try:\n")
-    for line in (
-        *([f"cd {folder}"] if folder.resolve() != Path.cwd().resolve() else []),
-        "orchestrion run workflow.py:support tasks.jsonl --dry-run",
-        "orchestrion run workflow.py:support tasks.jsonl",
-        "orchestrion runs show support:tasks/ticket-01",
-        "orchestrion outcomes export outcomes.jsonl",
-    ):
-        click.echo(f"  {line}")
-    click.echo("\nThen put real models into orchestrion.yaml: it says how.")
+    result(
+        [f"A project is in {folder}/. Its models are simulated: no key, no network, no bill."],
+        lambda: {"folder": str(folder), "files": list(FILES.values())},
+        as_json=as_json,
+    )
+    if not as_json:
+        _say_next(folder)
+
+
+def _say_next(folder: Path) -> None:
+    note("Try:\n")
+    if folder.resolve() != Path.cwd().resolve():
+        note(f"  cd {folder}")
+    for command_line, meaning in NEXT.items():
+        note(f"  {command_line}\n      {meaning}")
+    note("\nThen put real models into orchestrion.yaml: it says how, and where their key goes.")

@@ -15,7 +15,8 @@ from orchestrion.app import Orchestrion
 from orchestrion.checks.calibration import FORMAT, Calibration, brier, fit
 from orchestrion.checks.judge import Judge
 from orchestrion.cli.agreement import calibration_lines, lines
-from orchestrion.cli.load import config_option, json_option, load_judge, money
+from orchestrion.cli.load import config_option, load_judge, money
+from orchestrion.cli.output import complain, note, output_options, result
 from orchestrion.cli.progress import Progress
 from orchestrion.cli.run import stop_on_signals
 from orchestrion.domain import Money, Task, digest, usd
@@ -49,8 +50,7 @@ def command() -> None:
 )
 @click.option("--retry-failed", is_flag=True, help="Ask again where the judge's model did not answer.")
 @click.option("--dry-run", is_flag=True, help="Print the bound on the cost, and spend nothing.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@json_option
+@output_options
 @config_option
 def test(
     target: str,
@@ -128,7 +128,6 @@ async def _live(
     account: str,
     concurrency: int,
     retry_failed: bool,
-    quiet: bool,
 ) -> int:
     cases = {f"{case.task_id}/{digest(to_json(case))[:12]}": (row, case) for row, case in _cases(rows, instructions)}
     async with Orchestrion.open(settings) as o:
@@ -141,7 +140,7 @@ async def _live(
             total = sum(_bound(o, judge, case) for _, case in cases.values())
             said = {"questions": len(cases), "bound_usd": usd(total), "simulated": settings.simulated}
             text = f"{len(cases)} labels to judge cost at most {shown(total)}. Nothing was spent."
-            click.echo(to_json(said).decode() if as_json else text)
+            result([text], lambda: said, as_json=as_json)
             return 0
         o.check_keys([judge.worker])
         batch = f"judge:{judge.name}:{'+'.join(path.name.split('.')[0] for path in records)}:{judge.digest[:8]}"
@@ -151,7 +150,7 @@ async def _live(
         ]
         ended = {run_id for run_id, (status, _) in o.journal.statuses(batch).items() if status == "done"}
         runs: dict[str, Run] = {}
-        with Progress(len(starts), quiet=quiet, shown=shown) as progress:
+        with Progress(len(starts), shown=shown) as progress:
             stop_on_signals(o, progress)
             async for run in o.run_all(judging(judge), starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
@@ -168,9 +167,9 @@ async def _live(
     rows.scored = [row for row in judged if isinstance(row, Scored)]
     rows.pairs = [row for row in judged if isinstance(row, Pair)]
     _say(judge.name, rows, as_json=as_json, out=out, settings=settings, of=judge.digest)
-    if judge.calibration and not as_json:
-        click.echo(
-            "note: the judge is calibrated. Where these labels made its calibration, the figures are too good: test it on others."
+    if judge.calibration:
+        note(
+            "The judge is calibrated. Where these labels made its calibration, the figures are too good: test it on others."
         )
     return 0 if len(judged) == len(starts) else 1
 
@@ -205,13 +204,11 @@ def _with(row: Scored | Pair, run: Run, judge: Judge) -> Scored | Pair:
 
 def _say_left(failed: list[Run], left: int) -> None:
     for run in failed[:NAMED]:
-        click.echo(f"failed: {run.id}: {run.error}", err=True)
+        complain(f"failed: {run.id}: {run.error}")
     if failed:
-        click.echo(
-            f"{len(failed)} could not be asked, and are not in the figures; --retry-failed asks them again.", err=True
-        )
+        complain(f"{len(failed)} could not be asked, and are not in the figures; --retry-failed asks them again.")
     if left:
-        click.echo(f"{left} were not asked; the same command goes on where this one stopped.", err=True)
+        complain(f"{left} were not asked; the same command goes on where this one stopped.")
 
 
 def _say(
@@ -225,16 +222,11 @@ def _say(
     said = _as_json(name, found, rows, calibration)
     if out:
         _write(out, {"format": FORMAT, **said})
-    if as_json:
-        click.echo(to_json({**said, "simulated": settings.simulated}).decode())
-        return
-    for line in lines(name, found, rows.left_out, money(settings)):
-        click.echo(line)
-    if calibration:
-        for line in calibration_lines(calibration, brier(scores)):
-            click.echo(line)
+    shown = [*lines(name, found, rows.left_out, money(settings))]
+    shown += calibration_lines(calibration, brier(scores)) if calibration else []
+    result(shown, lambda: {**said, "simulated": settings.simulated}, as_json=as_json)
     if out:
-        click.echo(f"written to {out}" + ("" if calibration else ", without a calibration"))
+        note(f"written to {out}" + ("" if calibration else ", without a calibration"))
 
 
 def _refuse_unknown(name: str, rows: Labelled) -> None:

@@ -12,6 +12,7 @@ import click
 
 from orchestrion.app import Orchestrion
 from orchestrion.cli.load import config_option, open_existing
+from orchestrion.cli.output import complain, note, output_options, result
 from orchestrion.errors import RecordsError, UsageError
 from orchestrion.evidence.content import Content
 from orchestrion.evidence.labelling import (
@@ -65,6 +66,7 @@ NAMED = 20
 @click.option("--by", "who", help="With --in: whose labels they are (default: you).")
 @click.option("--history", is_flag=True, help="Instead: who has said what, and when.")
 @click.option("--skip-bad", is_flag=True, help="With --in: pass over cells that cannot be used, and list them.")
+@output_options
 @config_option
 def label(
     out: Path | None,
@@ -79,6 +81,7 @@ def label(
     who: str | None,
     history: bool,
     skip_bad: bool,
+    as_json: bool,
     config: str | None,
 ) -> int:
     """Say in a spreadsheet what is right: scores of answers, or right answers to tasks.
@@ -96,41 +99,43 @@ def label(
         raise UsageError("a records file keeps no history of its labels; the database does.")
     if records:
         return (
-            _out_of_file(records, out, sample, seed, step, blind=blind)
+            _out_of_file(records, out, sample, seed, step, blind=blind, as_json=as_json)
             if out
-            else _into_file(records, filled, skip_bad=skip_bad)
+            else _into_file(records, filled, skip_bad=skip_bad, as_json=as_json)
         )
 
     async def go() -> int:
         async with open_existing(config) as o:
             if out:
                 drawn = draw(lambda: items_of(o.database, o.content, batch=batch), sample=sample, seed=seed, step=step)
-                return _write(out, drawn, Labels.read(o.database), blind=blind, content=o.content)
+                return _write(out, drawn, Labels.read(o.database), blind=blind, content=o.content, as_json=as_json)
             if history:
-                return _history(o)
+                return _history(o, as_json=as_json)
             assert filled  # noqa: S101  # one of both is there
-            return await _read_into(o, filled, who=who or _user(), skip_bad=skip_bad)
+            return await _read_into(o, filled, who=who or _user(), skip_bad=skip_bad, as_json=as_json)
 
     return asyncio.run(go())
 
 
-async def _read_into(o: Orchestrion, filled: Path, *, who: str, skip_bad: bool) -> int:
+async def _read_into(o: Orchestrion, filled: Path, *, who: str, skip_bad: bool, as_json: bool) -> int:
     table = _table(filled)
     items = items_of(o.database, o.content)
     read = read_sheet(table, items, Labels.read(o.database), who=who, content=o.content)
     _refuse(filled, table, read, skip_bad=skip_bad)
     await o.retention.label(read.labels)
-    _said(filled, table, read)
-    click.echo("`orchestrion outcomes export OUT.jsonl` has them.")
+    _said(filled, table, read, as_json=as_json)
+    note("`orchestrion outcomes export OUT.jsonl` has them.")
     return 0
 
 
-def _out_of_file(records: Path, out: Path, sample: int, seed: int, step: str | None, *, blind: bool) -> int:
+def _out_of_file(
+    records: Path, out: Path, sample: int, seed: int, step: str | None, *, blind: bool, as_json: bool
+) -> int:
     drawn = draw(lambda: items_in(read_outcomes([records])), sample=sample, seed=seed, step=step)
-    return _write(out, drawn, labels_in(read_outcomes([records])), blind=blind, content=Content())
+    return _write(out, drawn, labels_in(read_outcomes([records])), blind=blind, content=Content(), as_json=as_json)
 
 
-def _into_file(records: Path, filled: Path | None, *, skip_bad: bool) -> int:
+def _into_file(records: Path, filled: Path | None, *, skip_bad: bool, as_json: bool) -> int:
     assert filled  # noqa: S101  # one of both is there
     table = _table(filled)
     before = labels_in(read_outcomes([records]))
@@ -138,12 +143,12 @@ def _into_file(records: Path, filled: Path | None, *, skip_bad: bool) -> int:
     _refuse(filled, table, read, skip_bad=skip_bad)
     if read.labels:
         write_outcomes(records, labelled(read_outcomes([records]), Labels([*before.all, *read.labels])))
-    _said(filled, table, read)
-    click.echo(f"{records} has them.")
+    _said(filled, table, read, as_json=as_json)
+    note(f"{records} has them.")
     return 0
 
 
-def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Content) -> int:
+def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Content, as_json: bool) -> int:
     if not drawn.items:
         kept = (
             ""
@@ -156,16 +161,17 @@ def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Con
         out.write_bytes(write_table(columns, rows))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None
-    click.echo(
-        f"{out}: {len(drawn.items)} answers to {drawn.chosen} of {drawn.questions} tasks, drawn by chance. Fill in score or reference, "
-        f"save it as CSV, then: orchestrion outcomes label --in {out}"
-    )
+    said = f"{out}: {len(drawn.items)} answers to {drawn.chosen} of {drawn.questions} tasks, drawn by chance."
+    data = {"file": str(out), "answers": len(drawn.items), "tasks": drawn.chosen, "of_tasks": drawn.questions}
+    result([said], lambda: data, as_json=as_json)
+    note(f"Fill in score or reference, save it as CSV, then: orchestrion outcomes label --in {out}")
     return 0
 
 
-def _history(o: Orchestrion) -> int:
+def _history(o: Orchestrion, *, as_json: bool) -> int:
     holds = {one.asked.hold: one.outcome for one in recorded(o.database)}
     tasks = {one.question: one.outcome.task_id for one in recorded(o.database)}
+    lines, data = [], []
     for one in Labels.read(o.database).all:
         if one.settled:
             continue
@@ -176,7 +182,9 @@ def _history(o: Orchestrion) -> int:
         else:
             about += f" {holds[one.hold].worker}" if one.hold in holds else ""
             said = "no score" if one.score is None else f"score {one.score:g}"
-        click.echo(f"{when}  {one.who}  {about}: {said}{f'  ({one.comment})' if one.comment else ''}")
+        lines.append(f"{when}  {one.who}  {about}: {said}{f'  ({one.comment})' if one.comment else ''}")
+        data.append({"at": one.at, "by": one.who, "about": about, "said": said, "comment": one.comment})
+    result(lines or ["nobody has labelled anything yet."], lambda: {"labels": data}, as_json=as_json)
     return 0
 
 
@@ -194,23 +202,34 @@ def _refuse(filled: Path, table: Table, read: Read, *, skip_bad: bool) -> None:
     if not read.bad:
         return
     for one in read.bad[:NAMED]:
-        click.echo(f"{'skipped: ' if skip_bad else ''}{filled}: {one}", err=True)
+        complain(f"{'skipped: ' if skip_bad else ''}{filled}: {one}")
     if len(read.bad) > NAMED:
-        click.echo(f"… and {len(read.bad) - NAMED} more.", err=True)
+        complain(f"… and {len(read.bad) - NAMED} more.")
     if not skip_bad:
         raise RecordsError(
             f"{filled} (read as {table.read_as}): {len(read.bad)} cells cannot be used, and nothing was changed. Mend them, or pass over them with --skip-bad."
         )
 
 
-def _said(filled: Path, table: Table, read: Read) -> None:
+def _said(filled: Path, table: Table, read: Read, *, as_json: bool) -> None:
     scores = sum(one.hold is not None for one in read.labels)
-    click.echo(
-        f"{filled}, read as {table.read_as}: {scores} scores and {len(read.labels) - scores} references are new or changed, "
+    references = len(read.labels) - scores
+    said = (
+        f"{filled}, read as {table.read_as}: {scores} scores and {references} references are new or changed, "
         f"{read.unchanged} rows are as before, {read.unlabelled} without a label."
     )
+    data = {
+        "file": str(filled),
+        "read_as": table.read_as,
+        "scores": scores,
+        "references": references,
+        "unchanged": read.unchanged,
+        "unlabelled": read.unlabelled,
+        "bad": len(read.bad),
+    }
+    result([said], lambda: data, as_json=as_json)
     if read.apart:
-        click.echo(f"{read.apart} answers cannot be compared with their reference: give them scores.", err=True)
+        complain(f"{read.apart} answers cannot be compared with their reference: give them scores.")
 
 
 def _user() -> str:

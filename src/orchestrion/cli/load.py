@@ -27,7 +27,6 @@ config_option = click.option(
     type=click.Path(dir_okay=False),
     help="Settings file (default: $ORCHESTRION_CONFIG, else orchestrion.yaml here).",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else there.")
 
 
 def money(settings: Settings) -> Callable[[Money], str]:

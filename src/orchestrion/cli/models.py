@@ -7,14 +7,15 @@ import shutil
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import click
-from pydantic_core import to_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option, json_option
+from orchestrion.cli.load import config_option
+from orchestrion.cli.output import output_options, result
 from orchestrion.domain import Outcome, Price, dollars, nanos, usd
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run
@@ -52,7 +53,7 @@ class Checked(NamedTuple):
 @click.command("models")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--check", "checking", is_flag=True, help="Ask each model for one word, for real money; books it.")
-@json_option
+@output_options
 @config_option
 def command(names: tuple[str, ...], *, checking: bool, as_json: bool, config: str | None) -> int:
     """Who can be asked: models and people of the settings, or those that are named.
@@ -67,16 +68,15 @@ def command(names: tuple[str, ...], *, checking: bool, as_json: bool, config: st
         settings = settings.model_copy(update={"database": ":memory:"})  # to look makes no database
     rows, checks = asyncio.run(_look(settings, chosen, checking=checking))
     people = [(name, person) for name, person in settings.people.items() if not names or name in names]
-    if as_json:
-        listed = [_row_json(row, checks.get(row.name)) for row in rows]
-        click.echo(to_json({"models": listed, "people": [_person_json(*one) for one in people]}).decode())
-    elif not rows and not people:
-        click.echo("there are no models in the settings: `orchestrion init DIR` writes some to start from.")
-    else:
-        for row in rows:
-            _show(row.name, row.model.model, _lines(row, checks.get(row.name)))
-        for name, person in people:
-            _show(name, "a person", [("wage", f"{dollars(nanos(person.wage))} an hour")])
+    lines = [line for row in rows for line in _shown(row.name, row.model.model, _lines(row, checks.get(row.name)))]
+    for name, person in people:
+        lines += _shown(name, "a person", _person_lines(person))
+    data = {
+        "models": [_row_json(row, checks.get(row.name)) for row in rows],
+        "people": [_person_json(*one) for one in people],
+    }
+    none = ["there are no models in the settings: `orchestrion init DIR` writes some to start from."]
+    result(lines or none, lambda: data, as_json=as_json)
     return 1 if any(check.problem for check in checks.values()) else 0
 
 
@@ -184,12 +184,20 @@ def _said(check: Checked, mark: str) -> str:
     return f"ok, {one.latency_s or 0:.2f} s, {one.input_tokens} tokens in, {one.output_tokens} out, {cost}"
 
 
-def _show(name: str, what: str, lines: list[tuple[str, str]]) -> None:
+def _person_lines(person: PersonSettings) -> list[tuple[str, str]]:
+    lines = [("wage", f"{dollars(nanos(person.wage))} an hour, {person.minutes:g} minutes a question")]
+    lines += [("members", ", ".join(person.members))] if person.members else []
+    if person.deadline_hours:
+        lines.append(("deadline", f"after {person.deadline_hours:g} hours: {person.on_deadline}"))
+    return lines
+
+
+def _shown(name: str, what: str, lines: list[tuple[str, str]]) -> Iterator[str]:
     """A paragraph: wrapped to a terminal, whole lines in a pipe."""
-    click.echo(f"{click.style(name, bold=True)}  {what}")
+    yield f"{click.style(name, bold=True)}  {what}"
     width = max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 10_000
     for title, text in lines:
-        click.echo(textwrap.fill(text, width, initial_indent=f"  {title:<11}", subsequent_indent=" " * 13))
+        yield textwrap.fill(text, width, initial_indent=f"  {title:<11}", subsequent_indent=" " * 13)
 
 
 def _row_json(row: Known, check: Checked | None) -> dict[str, Any]:
@@ -229,4 +237,11 @@ def _check_json(check: Checked) -> dict[str, Any]:
 
 
 def _person_json(name: str, person: PersonSettings) -> dict[str, Any]:
-    return {"name": name, "wage_usd_per_hour": person.wage, "members": list(person.members)}
+    return {
+        "name": name,
+        "wage_usd_per_hour": person.wage,
+        "minutes": person.minutes,
+        "members": list(person.members),
+        "deadline_hours": person.deadline_hours,
+        "on_deadline": person.on_deadline,
+    }

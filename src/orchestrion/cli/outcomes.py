@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from orchestrion.cli.complete import batches
 from orchestrion.cli.imports import import_logs
 from orchestrion.cli.labels import label
 from orchestrion.cli.load import config_option, open_existing
+from orchestrion.cli.output import examples, leave_pipe, note, output_options, result
 from orchestrion.errors import UsageError
 from orchestrion.evidence.records import line_of
 from orchestrion.store.zstd import zstd
@@ -20,11 +22,19 @@ def command() -> None:
     """Recorded outcomes: the evidence that replay, tuning and reports read."""
 
 
-@command.command("export")
+@command.command(
+    "export",
+    short_help="Write every recorded attempt as a line of JSON.",
+    epilog=examples(
+        "orchestrion outcomes export outcomes.jsonl.zst",
+        "orchestrion outcomes export - --batch support:tasks | head -1",
+    ),
+)
 @click.argument("out", metavar="OUT.jsonl", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--batch", help="Only the runs of one batch.")
+@click.option("--batch", metavar="NAME", shell_complete=batches, help="Only the runs of one batch.")
+@output_options
 @config_option
-def export(out: Path, batch: str | None, *, config: str | None) -> None:
+def export(out: Path, batch: str | None, *, as_json: bool, config: str | None) -> None:
     """Write every recorded attempt as a line of JSON (- for stdout; .zst compresses)."""
 
     async def go() -> int:
@@ -36,13 +46,18 @@ def export(out: Path, batch: str | None, *, config: str | None) -> None:
                         file.write(line_of(outcome))
                         count += 1
             except BrokenPipeError:
-                raise
+                leave_pipe()  # `| head`: enough was read
             except OSError as error:
                 raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None
         return count
 
+    if str(out) == "-" and as_json:
+        raise UsageError("--json and - both want stdout. Write the outcomes to a file.")
     count = asyncio.run(go())
-    click.echo(f"{count} outcomes in {out}" if str(out) != "-" else f"{count} outcomes", err=str(out) == "-")
+    if str(out) == "-":
+        note(f"{count} outcomes")
+    else:
+        result([f"{count} outcomes in {out}"], lambda: {"outcomes": count, "file": str(out)}, as_json=as_json)
 
 
 command.add_command(label)

@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 from pydantic_core import to_json
 
-from orchestrion.cli.load import config_option, json_option
+from orchestrion.cli.complete import models, policies
+from orchestrion.cli.load import config_option
+from orchestrion.cli.output import examples, output_options, result
 from orchestrion.domain import Money, Price, dollars, usd
 from orchestrion.engine.replay import Baseline, Replay, replay
 from orchestrion.engine.saved import find_policy
@@ -17,23 +19,35 @@ from orchestrion.evidence.records import read_outcomes
 from orchestrion.settings import Settings, find_settings, read_settings
 
 
-@click.command("replay")
+@click.command(
+    "replay",
+    epilog=examples(
+        "orchestrion replay outcomes.jsonl --policy careful --step triage",
+        "orchestrion replay outcomes.jsonl --policy policies/plain.json --json",
+    ),
+)
 @click.argument("records", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--policy",
     "policy_file",
     required=True,
     metavar="POLICY.json",
+    shell_complete=policies,
     help="The policy: a file, or a name from the settings.",
 )
-@click.option("--step", help="The step whose records are replayed, where there are several.")
-@click.option("--frontier", metavar="WORKER", help="The worker to compare with (default: the one that scores best).")
+@click.option("--step", metavar="NAME", help="The step whose records are replayed, where there are several.")
+@click.option(
+    "--frontier",
+    metavar="WORKER",
+    shell_complete=models,
+    help="The worker to compare with (default: the one that scores best).",
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a line for each attempt: task_id, worker, sample, accepted.",
 )
-@json_option
+@output_options
 @config_option
 def command(
     records: tuple[Path, ...],
@@ -53,79 +67,77 @@ def command(
     settings = read_settings(config) if config or find_settings() else Settings()
     prices: dict[str, Price] = {name: model.price.price() for name, model in settings.models.items() if model.price}
     saved = find_policy(policy_file, settings)
-    result = asyncio.run(replay(read_outcomes(records), saved, step=step, frontier=frontier, prices=prices))
+    replayed = asyncio.run(replay(read_outcomes(records), saved, step=step, frontier=frontier, prices=prices))
     if out:
-        _write_attempts(out, result)
-    if as_json:
-        click.echo(to_json(_as_json(result)).decode())
-        return
-    for line in _lines(result, Path(saved.name).stem):
-        click.echo(line)
+        _write_attempts(out, replayed)
+    result(_lines(replayed, Path(saved.name).stem), lambda: _as_json(replayed), as_json=as_json)
 
 
-def _as_json(result: Replay) -> dict[str, object]:
-    frontier, cheapest = result.frontier, result.cheapest
+def _as_json(replayed: Replay) -> dict[str, object]:
+    frontier, cheapest = replayed.frontier, replayed.cheapest
     return {
-        "tasks": len(result.tasks),
-        "quality": result.quality,
+        "tasks": len(replayed.tasks),
+        "quality": replayed.quality,
         "frontier_quality": frontier.quality if frontier else None,
-        "cost_usd": usd(result.cost),
+        "cost_usd": usd(replayed.cost),
         "frontier_cost_usd": usd(frontier.cost) if frontier else None,
-        "calls": dict(result.calls),
+        "calls": dict(replayed.calls),
         "frontier": frontier.worker if frontier else None,
         "cheapest": {"worker": cheapest.worker, "quality": cheapest.quality, "cost_usd": usd(cheapest.cost)}
         if cheapest
         else None,
-        "stopped": result.stopped,
-        "unrecorded": result.unrecorded,
+        "stopped": replayed.stopped,
+        "unrecorded": replayed.unrecorded,
     }
 
 
-def _lines(result: Replay, name: str) -> list[str]:
-    n = len(result.tasks)
+def _lines(replayed: Replay, name: str) -> list[str]:
+    n = len(replayed.tasks)
     lines = [
         f"{n} tasks"
         + (
-            f" ({result.unrecorded} more left out: the policy asks for answers that were not recorded)"
-            if result.unrecorded
+            f" ({replayed.unrecorded} more left out: the policy asks for answers that were not recorded)"
+            if replayed.unrecorded
             else ""
         )
     ]
-    lines.append(_row(name, result.quality, result.cost, n))
+    rows = {name: (replayed.quality, replayed.cost)}
     seen = set()
-    for label, baseline in (("always-frontier", result.frontier), ("always-cheapest", result.cheapest)):
+    for label, baseline in (("always-frontier", replayed.frontier), ("always-cheapest", replayed.cheapest)):
         if baseline and baseline.worker not in seen:
             seen.add(baseline.worker)
-            lines.append(_row(f"{label} ({baseline.worker})", baseline.quality, baseline.cost, n))
-    if not result.frontier:
+            rows[f"{label} ({baseline.worker})"] = (baseline.quality, baseline.cost)
+    widest = max(map(len, rows))
+    lines += [_row(label.ljust(widest), quality, cost, n) for label, (quality, cost) in rows.items()]
+    if not replayed.frontier:
         lines.append(
             "the frontier did not answer every task that was replayed (live, it is asked the hard ones only): nothing to compare with."
         )
     else:
-        lines += _compared(result, result.frontier)
-    if result.stopped:
-        lines.append(f"the policy stopped without an answer on {result.stopped} tasks; they count as wrong.")
-    lines.append("calls: " + ", ".join(f"{worker} {count}" for worker, count in result.calls.items()))
+        lines += _compared(replayed, replayed.frontier)
+    if replayed.stopped:
+        lines.append(f"the policy stopped without an answer on {replayed.stopped} tasks; they count as wrong.")
+    lines.append("calls: " + ", ".join(f"{worker} {count}" for worker, count in replayed.calls.items()))
     return lines
 
 
 def _row(name: str, quality: float | None, cost: Money, n: int) -> str:
     said = "unknown" if quality is None else f"{quality:.4f}"
-    return f"  {name:<48} quality {said:>8}   cost {dollars(cost):>10}   {dollars(cost // n):>10} a task"
+    return f"  {name}  quality {said:>7}   cost {dollars(cost):>9}   {dollars(cost // n):>11} a task"
 
 
-def _compared(result: Replay, frontier: Baseline) -> list[str]:
-    if not frontier.quality or result.quality is None or not frontier.cost:
+def _compared(replayed: Replay, frontier: Baseline) -> list[str]:
+    if not frontier.quality or replayed.quality is None or not frontier.cost:
         return []
     return [
-        f"→ {result.quality / frontier.quality:.1%} of the frontier's quality at {result.cost / frontier.cost:.1%} of its cost, on these tasks"
+        f"→ {replayed.quality / frontier.quality:.1%} of the frontier's quality at {replayed.cost / frontier.cost:.1%} of its cost, on these tasks"
     ]
 
 
-def _write_attempts(out: Path, result: Replay) -> None:
+def _write_attempts(out: Path, replayed: Replay) -> None:
     try:
         with out.open("wb") as file:
-            for one in result.tasks:
+            for one in replayed.tasks:
                 for attempt in one.attempts:
                     row = {
                         "task_id": one.task_id,

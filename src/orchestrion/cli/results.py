@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 from pydantic_core import from_json, to_json
 
+from orchestrion.cli.output import complain, note, result, write_bytes
 from orchestrion.domain import Money, usd
 from orchestrion.engine.workflow import Run
 from orchestrion.errors import JournalMismatch, UsageError
@@ -29,12 +28,11 @@ def write_results(out: Path, runs: list[Run]) -> None:
     before = _lines_of(out, gone) if gone else {}
     lines = b"".join(before.get(run.id) or to_json(_row(run)) + b"\n" for run in runs)
     if len(before) < len(gone):
-        click.echo(
-            f"{len(gone) - len(before)} results were not kept (record, redact and keep_days in the settings) and are null in {out}.",
-            err=True,
+        complain(
+            f"{len(gone) - len(before)} results were not kept (record, redact and keep_days in the settings) and are null in {out}."
         )
     if str(out) == "-":
-        sys.stdout.buffer.write(lines)
+        write_bytes(lines)
         return
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -116,15 +114,15 @@ class Summary:
 
     def say(self, shown: Callable[[Money], str], *, again: bool, as_json: bool) -> None:
         """The result on stdout; what went wrong, and the way out, on stderr."""
-        if as_json:
-            click.echo(to_json(self._json()).decode())
+        parts = [f"{n} {name.replace('_', ' ')}" for name, n in self.statuses.items() if n or name == "done"]
+        parts += [f"{self.left} left"] if self.left else []
+        said = f"{', '.join(parts)} of {self.tasks} tasks; {shown(self.cost)}"
+        if str(self.out) == "-":
+            note(said)
         else:
-            parts = [f"{n} {name.replace('_', ' ')}" for name, n in self.statuses.items() if n or name == "done"]
-            parts += [f"{self.left} left"] if self.left else []
-            said = f"{', '.join(parts)} of {self.tasks} tasks; {shown(self.cost)}; results in {self.out}"
-            click.echo(said, err=str(self.out) == "-")
+            result([f"{said}; results in {self.out}"], self._json, as_json=as_json)
         for line in self._troubles(shown, again=again):
-            click.echo(line, err=True)
+            complain(line)
 
     def _json(self) -> dict[str, object]:
         return {

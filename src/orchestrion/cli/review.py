@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import click
 from pydantic_core import from_json, to_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option, json_option, money, open_existing
+from orchestrion.cli.complete import batches
+from orchestrion.cli.load import config_option, money, open_existing
+from orchestrion.cli.output import note, output_options, result
 from orchestrion.cli.review_text import ago, request_json, request_lines, until
-from orchestrion.domain import usd
+from orchestrion.domain import Money, usd
 from orchestrion.errors import ReviewError
 from orchestrion.review.requests import Decision, ReviewRequest
 
@@ -28,9 +31,9 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--all", "everything", is_flag=True, help="Decided and withdrawn ones, too.")
-@click.option("--batch", help="Those of one batch.")
+@click.option("--batch", metavar="NAME", shell_complete=batches, help="Those of one batch.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
-@json_option
+@output_options
 @config_option
 def list_requests(*, everything: bool, batch: str | None, limit: int, as_json: bool, config: str | None) -> None:
     """What waits for a person, the oldest first."""
@@ -40,36 +43,32 @@ def list_requests(*, everything: bool, batch: str | None, limit: int, as_json: b
             requests = o.reviews(everything=everything, batch=batch)
             ready = o.ready()
             shown = money(o.settings)
-        if as_json:
-            click.echo(
-                to_json(
-                    {"requests": [request_json(one, full=False) for one in requests[:limit]], "count": len(requests)}
-                ).decode()
-            )
-            return
-        if not requests:
-            click.echo("nothing waits for a person.")
-        for one in requests[:limit]:
-            due = f"  {until(one.deadline)}" if one.deadline and one.state == "open" else ""
-            click.echo(
-                f"{one.id:<8} {_state(one)}  {one.worker}  {ago(one.asked):>8}  {one.key.split('#')[0]}  {one.task_id}{due}"
-            )
-            if one.question:
-                click.echo(f"         asks the task's owner: {one.question}")
-            elif one.decision and everything:
-                click.echo(f"         {one.decision.kind} by {one.decision.by}, {shown(one.decision.cost)}")
+        lines = [line for one in requests[:limit] for line in _lines(one, shown, everything=everything)]
         if len(requests) > limit:
-            click.echo(f"… {len(requests)} in all (--limit, --batch)")
+            lines.append(f"… {len(requests)} in all (--limit, --batch)")
+        listed = [request_json(one, full=False) for one in requests[:limit]]
+        data = {"requests": listed, "count": len(requests)}
+        result(lines or ["nothing waits for a person."], lambda: data, as_json=as_json)
         if requests and not everything:
-            click.echo("`orchestrion review show ID` shows one, `orchestrion review decide ID` decides.", err=True)
+            note("`orchestrion review show ID` shows one, `orchestrion review decide ID` decides.")
         _say_ready(ready)
 
     asyncio.run(show())
 
 
+def _lines(one: ReviewRequest, shown: Callable[[Money], str], *, everything: bool) -> Iterator[str]:
+    due = f"  {until(one.deadline)}" if one.deadline and one.state == "open" else ""
+    step = one.key.split("#")[0]
+    yield f"{one.id:<8} {_state(one)}  {one.worker}  {ago(one.asked):>8}  {step}  {one.task_id}{due}"
+    if one.question:
+        yield f"         asks the task's owner: {one.question}"
+    elif one.decision and everything:
+        yield f"         {one.decision.kind} by {one.decision.by}, {shown(one.decision.cost)}"
+
+
 @command.command("show")
 @click.argument("request_id", metavar="ID")
-@json_option
+@output_options
 @config_option
 def show_request(request_id: str, *, as_json: bool, config: str | None) -> None:
     """Exactly what the person sees, and its digest."""
@@ -99,7 +98,7 @@ def show_request(request_id: str, *, as_json: bool, config: str | None) -> None:
 @click.option("--seen", metavar="DIGEST", help="The digest that `review show` printed: what is decided on.")
 @click.option("--as", "who", metavar="NAME", help="Who decides (default: the only member; else your login name).")
 @click.option("--minutes", type=float, help="What it took (default: what the settings expect).")
-@json_option
+@output_options
 @config_option
 def decide(
     request_id: str,
@@ -149,37 +148,36 @@ def decide(
 @click.argument("request_id", metavar="ID")
 @click.argument("information")
 @click.option("--as", "who", metavar="NAME", help="Who answers (default: your login name).")
+@output_options
 @config_option
-def inform(request_id: str, information: str, *, who: str | None, config: str | None) -> None:
+def inform(request_id: str, information: str, *, who: str | None, as_json: bool, config: str | None) -> None:
     """Answer the question that a person asked about a task (@FILE reads a file, - stdin). They are asked again, with the answer."""
 
     async def go() -> None:
         async with open_existing(config) as o:
             request = o.review(request_id)
             await o.inform(request_id, _text(information), by=who or _login())
-        click.echo(
-            f"request {request_id} has its information: `orchestrion runs resume '{request.run_id}'` puts the question to {request.worker} again."
-        )
+        said = f"request {request_id} has its information: `orchestrion runs resume '{request.run_id}'` puts the question to {request.worker} again."
+        result([said], lambda: {"id": request_id, "run_id": request.run_id}, as_json=as_json)
 
     asyncio.run(go())
 
 
 def _say_decided(request: ReviewRequest, decision: Decision, cost: str, *, as_json: bool) -> None:
-    if as_json:
-        said = {"id": request.id, "run_id": request.run_id, "decision": decision.kind, "by": decision.by}
-        click.echo(to_json({**said, "minutes": decision.minutes, "cost_usd": usd(decision.cost)}).decode())
-        return
-    click.echo(f"request {request.id}: {decision.kind} by {decision.by}, {decision.minutes:g} min, {cost}.")
+    said = {"id": request.id, "run_id": request.run_id, "decision": decision.kind, "by": decision.by}
+    data = {**said, "minutes": decision.minutes, "cost_usd": usd(decision.cost)}
+    line = f"request {request.id}: {decision.kind} by {decision.by}, {decision.minutes:g} min, {cost}."
+    result([line], lambda: data, as_json=as_json)
     if decision.kind == "ask":
-        click.echo(f"Its task's owner answers: orchestrion review inform {request.id} TEXT")
+        note(f"Its task's owner answers: orchestrion review inform {request.id} TEXT")
     else:
-        click.echo(f"`orchestrion runs resume '{request.run_id}'` goes on with it (--ready: with all that can go on).")
+        note(f"`orchestrion runs resume '{request.run_id}'` goes on with it (--ready: with all that can go on).")
 
 
 def _say_ready(ready: list[str]) -> None:
     if ready:
         runs = "1 run" if len(ready) == 1 else f"{len(ready)} runs"
-        click.echo(f"{runs} can go on: `orchestrion runs resume --ready`.", err=True)
+        note(f"{runs} can go on: `orchestrion runs resume --ready`.")
 
 
 def _who(o: Orchestrion, request: ReviewRequest) -> str:

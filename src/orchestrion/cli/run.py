@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic_core import to_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import NamedTask, config_option, json_option, load_workflow, money, read_tasks
+from orchestrion.cli.complete import batches, policies, workflows
+from orchestrion.cli.load import NamedTask, config_option, load_workflow, money, read_tasks
+from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.cli.progress import Progress
 from orchestrion.cli.results import Summary, write_results
 from orchestrion.domain import usd
@@ -22,34 +23,46 @@ from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import TasksError, UsageError
-from orchestrion.settings import read_settings
+from orchestrion.settings import FILE_NAME, Settings, find_settings, read_settings
 
 
-@click.command("run")
-@click.argument("target", metavar="FILE:WORKFLOW")
+@click.command(
+    "run",
+    epilog=examples(
+        "orchestrion run workflow.py:support tasks.jsonl --dry-run",
+        "orchestrion run workflow.py:support tasks.jsonl",
+        "orchestrion run workflow.py:support tasks.jsonl --policy triage=careful",
+    ),
+)
+@click.argument("target", metavar="FILE:WORKFLOW", shell_complete=workflows)
 @click.argument("tasks", metavar="TASKS.jsonl", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Where results go (default: TASKS.results.jsonl beside the tasks; - for stdout).",
 )
-@click.option("--account", default="default", show_default=True, help="The account that pays.")
+@click.option("--account", metavar="NAME", default="default", show_default=True, help="The account that pays.")
 @click.option(
     "--policy",
     "chosen",
     multiple=True,
     metavar="[STEP=]NAME",
+    shell_complete=policies,
     help="A saved policy (a name from the settings, or a file) in place of a step's own.",
 )
 @click.option(
-    "--batch", help="Name of the batch, and beginning of its run ids (default: from workflow, tasks and policy)."
+    "--batch",
+    metavar="NAME",
+    shell_complete=batches,
+    help="Name of the batch, and beginning of its run ids (default: from workflow, tasks and policy).",
 )
-@click.option("--concurrency", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Runs at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 100_000), metavar="N", default=64, show_default=True, help="Runs at once."
+)
 @click.option("--retry-failed", is_flag=True, help="Go on with failed runs, too: their failed calls are asked again.")
 @click.option("--skip-bad", is_flag=True, help="Pass over lines that cannot be used, and list them.")
 @click.option("--dry-run", is_flag=True, help="Print the bound on the cost, and spend nothing.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@json_option
+@output_options
 @config_option
 def command(
     target: str, tasks: Path, *, chosen: tuple[str, ...], skip_bad: bool, config: str | None, **options: Any
@@ -100,7 +113,6 @@ async def _run(
     concurrency: int,
     retry_failed: bool,
     dry_run: bool,
-    quiet: bool,
     as_json: bool,
 ) -> int:
     if out is None:
@@ -108,7 +120,7 @@ async def _run(
     if str(out) == "-" and as_json:
         raise UsageError("--json and --out - both want stdout. Write the results to a file.")
     _writable(out)
-    settings = read_settings(config)
+    settings = _settings(config, workflow)
     if dry_run:
         settings = settings.model_copy(update={"database": ":memory:"})  # nothing is left behind
     async with Orchestrion.open(settings) as o:
@@ -120,9 +132,8 @@ async def _run(
             return 0
         o.check_keys(asked)
         if settings.without_effect:
-            click.echo(
-                f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet.",
-                err=True,
+            complain(
+                f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet."
             )
         batch = batch or "+".join(
             [f"{workflow.name}:{path.name.split('.')[0]}", *(f"{s}={p.name}" for s, p in sorted(policies.items()))]
@@ -146,11 +157,11 @@ async def _run(
             for run_id, (status, _) in known.items()
             if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
         }
-        if not quiet and known:
+        if known:
             gone_on = len(before & {start.id for start in starts})
-            click.echo(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.", err=True)
+            note(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.")
         runs: dict[str, Run] = {}
-        with Progress(len(tasks), quiet=quiet, shown=money(o.settings)) as progress:
+        with Progress(len(tasks), shown=money(o.settings)) as progress:
             stop_on_signals(o, progress)
             async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
@@ -162,6 +173,16 @@ async def _run(
         summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
         summary.say(money(o.settings), again=retry_failed, as_json=as_json)
         return summary.status
+
+
+def _settings(config: str | None, workflow: Workflow[Any]) -> Settings:
+    """Those of this folder. Without any, and beside some in the workflow's own folder, the person stands one step off."""
+    beside = Path(workflow.ref.rpartition(":")[0]).parent
+    if not config and not find_settings() and (beside / FILE_NAME).exists():
+        raise UsageError(
+            f"there is no {FILE_NAME} here, and there is one in {beside}: cd {beside}, or name it: --config {beside / FILE_NAME}."
+        )
+    return read_settings(config)
 
 
 def _policies(o: Orchestrion, chosen: Sequence[str], steps: list[Step[Any]]) -> dict[str, SavedPolicy]:
@@ -224,20 +245,17 @@ def _dry_run(
             worst[bound.step] = worst.get(bound.step, 0) + bound.bound
             calls[bound.step] = dict(bound.calls)
     shown = money(o.settings)
-    if as_json:
-        per_step = [{"step": step, "calls": calls[step], "bound_usd": usd(worst[step])} for step in worst]
-        click.echo(
-            to_json(
-                {"tasks": len(tasks), "bound_usd": usd(total), "steps": per_step, "simulated": o.settings.simulated}
-            ).decode()
-        )
-        return
-    for step, amount in worst.items():
-        asked = ", ".join(f"{name} ≤ {n}×" for name, n in calls[step].items())
-        click.echo(f"  {step:<20} {asked:<40} at most {shown(amount)}")
-    click.echo(
+    per_step = [{"step": step, "calls": calls[step], "bound_usd": usd(worst[step])} for step in worst]
+    data = {"tasks": len(tasks), "bound_usd": usd(total), "steps": per_step, "simulated": o.settings.simulated}
+    lines = [
+        f"  {step:<20} {', '.join(f'{name} ≤ {n}×' for name, n in calls[step].items()):<40} at most {shown(amount)}"
+        for step, amount in worst.items()
+    ]
+    lines.append(
         f"{len(tasks)} tasks cost at most {shown(total)}, if each step is called once a task and is given the task and earlier answers."
     )
-    click.echo(
-        "A step in a loop costs as often. Usual bills are far below: every call is counted with its longest answer. Nothing was spent."
-    )
+    result(lines, lambda: data, as_json=as_json)
+    if not as_json:
+        note(
+            "A step in a loop costs as often. Usual bills are far below: every call is counted with its longest answer. Nothing was spent."
+        )

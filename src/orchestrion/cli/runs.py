@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import click
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option, json_option, load_workflow, money, open_existing
+from orchestrion.cli.complete import batches, run_ids
+from orchestrion.cli.load import config_option, load_workflow, money, open_existing
+from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.cli.review_text import ago
 from orchestrion.cli.tree import tree_json, tree_lines
-from orchestrion.domain import usd
+from orchestrion.domain import Money, usd
 from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import UsageError
 from orchestrion.evidence.recorded import calls_of
@@ -25,11 +28,19 @@ def command() -> None:
     """List, show, resume, cancel and signal runs."""
 
 
-@command.command("list")
-@click.option("--status", type=click.Choice(["running", "waiting", "done", "failed", "cancelled"]))
-@click.option("--batch")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
-@json_option
+@command.command(
+    "list",
+    epilog=examples("orchestrion runs list --status failed", "orchestrion runs list --batch support:tasks --limit 5"),
+)
+@click.option(
+    "--status",
+    type=click.Choice(["running", "waiting", "done", "failed", "cancelled"]),
+    metavar="STATUS",
+    help="Only running, waiting, done, failed or cancelled ones; an interrupted run counts as running.",
+)
+@click.option("--batch", metavar="NAME", shell_complete=batches, help="Only the runs of one batch.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="So many at most.")
+@output_options
 @config_option
 def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: bool, config: str | None) -> None:
     """The newest runs: status, cost, age."""
@@ -56,39 +67,40 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
         runs = [dict(zip(names, row, strict=True)) for row in rows]
         for run in runs:
             run["status"] = "interrupted" if run["status"] == "running" and not run["owned"] else run["status"]
-        if as_json:
-            listed = [
-                {
-                    **run,
-                    "owned": bool(run["owned"]),
-                    "cost_usd": usd(run.pop("cost")),
-                    "calls_of_unknown_cost": run.pop("unknown"),
-                }
-                for run in runs
-            ]
-            click.echo(to_json({"runs": listed, "counts": counts}).decode())
-            return
-        if not runs:
-            click.echo("no runs yet: `orchestrion run FILE:WORKFLOW TASKS.jsonl` makes some.")
-        for run in runs:
-            lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
-            wants = f"  waits for {run['wants']}" if run["wants"] else ""
-            wants += ", which has come: `runs resume --ready` goes on" if run["id"] in come else ""
-            click.echo(
-                f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
-            )
+        lines = [_line(run, shown, come=run["id"] in come) for run in runs]
         if sum(counts.values()) > len(runs):
-            click.echo(
-                f"… {', '.join(f'{n} {name}' for name, n in counts.items())} in all (--limit, --status, --batch)"
-            )
+            totals = ", ".join(f"{n} {name}" for name, n in counts.items())
+            lines.append(f"… {totals} in all (--limit, --status, --batch)")
+        if not lines:
+            lines.append("no runs yet: `orchestrion run FILE:WORKFLOW TASKS.jsonl` makes some.")
+        result(lines, lambda: {"runs": [_plain(run) for run in runs], "counts": counts}, as_json=as_json)
 
     asyncio.run(show())
 
 
-@command.command("show")
-@click.argument("run_id", metavar="ID")
+def _line(run: dict[str, Any], shown: Callable[[Money], str], *, come: bool) -> str:
+    lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
+    wants = f"  waits for {run['wants']}" if run["wants"] else ""
+    wants += ", which has come: `runs resume --ready` goes on" if come else ""
+    return f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+
+
+def _plain(run: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in run.items() if key not in ("cost", "unknown")}
+    owned, cost = bool(run["owned"]), usd(run["cost"])
+    return kept | {"owned": owned, "cost_usd": cost, "calls_of_unknown_cost": run["unknown"]}
+
+
+@command.command(
+    "show",
+    short_help="A run as a tree: steps, attempts, verdicts, cost.",
+    epilog=examples(
+        "orchestrion runs show support:tasks/ticket-02", "orchestrion runs show support:tasks/ticket-02 --full"
+    ),
+)
+@click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @click.option("--full", is_flag=True, help="Inputs and answers in full.")
-@json_option
+@output_options
 @config_option
 def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> None:
     """A run as a tree: steps, attempts, who was asked, verdicts, cost, time."""
@@ -98,30 +110,29 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
             record = _record(o, run_id)
             asked = calls_of(o.database, o.journal.number(run_id))
             shown = money(o.settings)
-        if as_json:
-            click.echo(to_json(tree_json(record, asked)).decode())
-        else:
-            for line in tree_lines(record, asked, full=full, shown=shown):
-                click.echo(line)
+        lines = tree_lines(record, asked, full=full, shown=shown)
+        result(lines, lambda: tree_json(record, asked), as_json=as_json)
 
     asyncio.run(show())
 
 
-@command.command("resume")
-@click.argument("run_ids", metavar="[ID]…", nargs=-1)
-@click.option(
-    "--ready", is_flag=True, help="Every run whose signal or decision has come, or whose deadline has passed."
+@command.command(
+    "resume",
+    short_help="Go on with runs.",
+    epilog=examples("orchestrion runs resume support:tasks/ticket-02", "orchestrion runs resume --ready"),
 )
-@json_option
+@click.argument("ids", metavar="[ID]…", nargs=-1, shell_complete=run_ids)
+@click.option("--ready", is_flag=True, help="Every run whose signal, decision or deadline has come.")
+@output_options
 @config_option
-def resume(run_ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | None) -> int:
+def resume(ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | None) -> int:
     """Go on with runs: interrupted, waiting, failed or cancelled. Nothing that was answered is asked again."""
-    if bool(run_ids) == ready:
+    if bool(ids) == ready:
         raise UsageError("name the runs to go on with, or all that can go on: `orchestrion runs resume --ready`.")
 
     async def go() -> list[Run]:
         async with open_existing(config) as o:
-            records = [_record(o, run_id) for run_id in (o.ready() if ready else run_ids)]
+            records = [_record(o, run_id) for run_id in (o.ready() if ready else ids)]
             of_workflow: dict[str, list[RunRecord]] = {}
             for record in records:
                 of_workflow.setdefault(record.workflow, []).append(record)
@@ -129,14 +140,15 @@ def resume(run_ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str 
             return [run for workflow, starts in work async for run in o.run_all(workflow, starts, again=True)]
 
     runs = asyncio.run(go())
-    if as_json:
-        said = [_run_json(run) for run in runs]
-        click.echo(to_json(said[0] if len(run_ids) == 1 else {"runs": said}).decode())
-    elif not runs:
-        click.echo("no run can go on: what they wait for has not come.")
-    else:
-        for run in runs:
-            _say_run(run)
+    lines = [line for run in runs for line in (str(run), run.text) if line]
+    said = [_run_json(run) for run in runs]
+    result(
+        lines or ["no run can go on: what they wait for has not come."],
+        lambda: said[0] if len(ids) == 1 else {"runs": said},
+        as_json=as_json,
+    )
+    for run in runs:
+        _say_trouble(run)
     return 0 if all(run.status in ("done", "waiting") for run in runs) else 1
 
 
@@ -180,48 +192,54 @@ def _run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _say_run(run: Run) -> None:
-    click.echo(str(run))
-    if run.text:
-        click.echo(run.text)
+def _say_trouble(run: Run) -> None:
+    """What stands in the way of a result, and the way on."""
     if run.error:
-        click.echo(str(run.error), err=True)
+        complain(str(run.error))
     if run.question:
-        click.echo(f"It needs information: {run.question}  (orchestrion review inform {run.review} TEXT)")
+        note(f"It needs information: {run.question}  (orchestrion review inform {run.review} TEXT)")
     elif run.review:
-        click.echo(f"It waits for a person: orchestrion review show {run.review}")
+        note(f"It waits for a person: orchestrion review show {run.review}")
     elif run.wants:
-        click.echo(f"It waits for '{run.wants}': orchestrion runs signal '{run.id}' {run.wants} VALUE")
+        note(f"It waits for '{run.wants}': orchestrion runs signal '{run.id}' {run.wants} VALUE")
 
 
-@command.command("cancel")
-@click.argument("run_id", metavar="ID")
+@command.command("cancel", short_help="Cancel a run.")
+@click.argument("run_id", metavar="ID", shell_complete=run_ids)
+@output_options
 @config_option
-def cancel(run_id: str, *, config: str | None) -> int:
+def cancel(run_id: str, *, as_json: bool, config: str | None) -> int:
     """Cancel a run: at once where nobody performs it, else before its next call."""
 
     async def go() -> int:
         async with open_existing(config) as o:
             before = _record(o, run_id)
             if before.status in ("done", "failed", "cancelled"):
-                click.echo(f"run '{run_id}' had ended before: {before.status}.", err=True)
+                complain(f"run '{run_id}' had ended before: {before.status}.")
                 return 1
             await o.cancel(run_id)
             owned = _record(o, run_id).owned
-        click.echo(
-            f"run '{run_id}': {'its process cancels it before its next call' if owned else 'cancelled'}. What was answered is kept."
-        )
+        done = "its process cancels it before its next call" if owned else "cancelled"
+        data = {"id": run_id, "status": "running" if owned else "cancelled"}
+        result([f"run '{run_id}': {done}. What was answered is kept."], lambda: data, as_json=as_json)
         return 0
 
     return asyncio.run(go())
 
 
-@command.command("signal")
-@click.argument("run_id", metavar="ID")
+@command.command(
+    "signal",
+    short_help="Deliver a signal that a run waits for.",
+    epilog=examples(
+        "orchestrion runs signal refund:claims/c1 approved true", "orchestrion runs resume refund:claims/c1"
+    ),
+)
+@click.argument("run_id", metavar="ID", shell_complete=run_ids)
 @click.argument("name")
 @click.argument("value")
+@output_options
 @config_option
-def send_signal(run_id: str, name: str, value: str, *, config: str | None) -> None:
+def send_signal(run_id: str, name: str, value: str, *, as_json: bool, config: str | None) -> None:
     """Deliver a signal that a run waits for. VALUE is JSON, or else a text; it can be replaced until the workflow has taken it."""
 
     async def go() -> None:
@@ -231,7 +249,8 @@ def send_signal(run_id: str, name: str, value: str, *, config: str | None) -> No
             except ValueError:
                 parsed = value
             await o.signal(run_id, name, parsed)
-        click.echo(f"run '{run_id}' has its signal '{name}'. `orchestrion runs resume '{run_id}'` goes on with it.")
+        said = f"run '{run_id}' has its signal '{name}'. `orchestrion runs resume '{run_id}'` goes on with it."
+        result([said], lambda: {"id": run_id, "signal": name, "value": parsed}, as_json=as_json)
 
     asyncio.run(go())
 

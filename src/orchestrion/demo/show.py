@@ -42,7 +42,7 @@ class Board:
         # In a pipe a line is as long as it is: whoever reads it wraps it.
         self._console = Console(file=file, highlight=False, soft_wrap=not moving, width=None if moving else WIDEST)
         self._mark = " (simulated)" if simulated else ""
-        self._simulated = simulated
+        self.simulated = simulated
         self._live: Live | None = None
         self._moving = moving and not self._console.is_dumb_terminal
         self._said = time.monotonic()
@@ -75,7 +75,7 @@ class Board:
         """What will be done, by whom, at which prices."""
         self.say(f"Orchestrion prepares {plan.n} tax returns (seed {plan.seed}).", "bold")
         self.say(SCOPE, "dim")
-        if live and self._simulated:
+        if live and self.simulated:
             self.say("The models of these settings are SIMULATED, and so are the dollars.", "yellow")
         elif not live:
             self.say(SIMULATED, "yellow")

@@ -102,6 +102,12 @@ order by no desc limit :limit;
 -- name: count_runs
 select status, count(*) from run where :batch is null or batch = :batch group by status;
 
+-- name: complete_run
+select id from run where substr(id, 1, length(:begin)) = :begin order by no desc limit :most;
+
+-- name: complete_batch
+select batch from run where substr(batch, 1, length(:begin)) = :begin group by batch order by max(no) desc limit :most;
+
 -- name: unknown_of_batch
 select count(*), coalesce(sum(p.amount), 0)
 from run r join ask a on a.run = r.no, json_each(a.calls) c join post p on p.hold = c.value ->> 0
