@@ -21,6 +21,7 @@ from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
 from orchestrion.errors import SettingsError, StoreError, WorkflowError
 from orchestrion.evidence.recorded import outcomes
+from orchestrion.evidence.recordings import Recordings
 from orchestrion.evidence.records import read_answers
 from orchestrion.journal.embedded import EmbeddedJournal, statements
 from orchestrion.ledger.entries import EntryLedger
@@ -142,8 +143,8 @@ class Orchestrion:
         return ended(record, as_workflow(workflow)) if record else None
 
     def outcomes(self, *, batch: str | None = None) -> Iterable[Outcome]:
-        """Every recorded attempt, as evidence."""
-        return outcomes(self.database, batch=batch)
+        """Every recorded attempt, as evidence. It can be gone through again; a notebook shows the first few."""
+        return Recordings(partial(outcomes, self.database, batch=batch))
 
     def policy(self, name: str) -> SavedPolicy:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "runs": ("orchestrion.cli.runs", "List, show, resume, cancel and signal runs."),
     "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes."),
     "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
+    "report": ("orchestrion.cli.report", "One page for people who do not speak tokens: of a batch, a run or a replay."),
 }
 
 

@@ -61,6 +61,7 @@ def command(
         return
     for line in _lines(result, Path(saved.name).stem):
         click.echo(line)
+    click.echo("`orchestrion report` with the same records and --policy shows it on one page.", err=True)
 
 
 def _as_json(result: Replay) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ class Summary:
             click.echo(said, err=str(self.out) == "-")
         for line in self._troubles(shown, again=again):
             click.echo(line, err=True)
+        if not as_json and self.runs:
+            click.echo(f"`orchestrion report --batch {shlex.quote(self.batch)}` shows it on one page.", err=True)
 
     def _json(self) -> dict[str, object]:
         return {
