@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from orchestrion.domain import Money, dollars, usd
+from orchestrion.domain import Money, dollars, storable, usd
 
 Simulated: TypeAlias = Literal["all", "some", "none"]
 WaitKind: TypeAlias = Literal["review", "information", "signal"]
@@ -182,7 +182,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the page shows. ``cells`` sum to ``figures``, ``ended`` to ``tasks``.
 
     ``ways`` are those of a replay, the reported policy first; nothing of a replay was spent. ``left_out`` are workers that
-    were not recorded on every task, ``incomplete`` counts tasks left out because they lack a worker.
+    were not recorded on every task, ``incomplete`` counts tasks left out because they lack a worker;
+    ``tokens_estimated``: the records say so of some of their tokens, so their costs are estimates, too.
     """
 
     kind: Literal["batch", "run", "database", "replay"]
@@ -206,6 +207,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ways: tuple[Way, ...] = ()
     left_out: tuple[str, ...] = ()
     incomplete: int = 0
+    tokens_estimated: bool = False
     summary: str = ""
     advice: tuple[Advice, ...] = ()
 
@@ -250,4 +252,6 @@ def _plain(value: Any, *, money: bool = False) -> Any:
         return {f"{k}_usd" if k in AMOUNTS else k: _plain(v, money=money or k in AMOUNTS) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one, money=money) for one in value]
+    if isinstance(value, str):
+        return storable(value)
     return usd(value) if money and value is not None else value

@@ -61,7 +61,8 @@ def _templates() -> Environment:
 
 
 def _clean(value: Any) -> Any:
-    return CONTROLS.sub("", storable(value)) if type(value) is str else value
+    """Texts and drawings without what could change the page around them."""
+    return type(value)(CONTROLS.sub("", storable(value))) if isinstance(value, str) else value
 
 
 def _cut(text: str, most: int = REASON) -> str:

@@ -147,8 +147,8 @@ def quality_against_cost(ways: Sequence[Way]) -> Markup:
 
     parts = [_grid(low, high, y=y), _cost_ticks(costs, x=x)]
     at = [(x(cost), y(quality.mean)) for cost, (_, quality) in zip(costs, known, strict=True)]
-    parts += [_point(way, quality, px, y) for (way, quality), (px, _) in zip(known, at, strict=True)]
     parts += _labels([short(way.name) for way, _ in known], at)
+    parts += [_point(way, quality, px, y) for (way, quality), (px, _) in zip(known, at, strict=True)]
     spoken = "; ".join(
         f"{short(way.name)}: {percent(q.mean, places(q))} right at {dollars(way.cost // way.tasks)} a task"
         for way, q in known
@@ -235,16 +235,13 @@ def _labels(names: Sequence[str], at: Sequence[tuple[float, float]]) -> list[Mar
             (box for box in _places(x, y, width) if not any(box.meets(other) for other in taken)), Box(x + 11, y, width)
         )
         taken.append(place)
-        mark = Markup('<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{name}</text>')
         right = place.left > x
-        found.append(
-            mark.format(
-                x=place.left if right else place.left + width,
-                y=place.middle + 4,
-                anchor="start" if right else "end",
-                name=shown,
-            )
-        )
+        end = place.left if right else place.left + width
+        if place.middle != y:
+            lead = Markup('<path class="lead" d="M{x:.1f} {y:.1f}L{end:.1f} {middle:.1f}"/>')
+            found.append(lead.format(x=x, y=y, end=end, middle=place.middle))
+        mark = Markup('<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{name}</text>')
+        found.append(mark.format(x=end, y=place.middle + 4, anchor="start" if right else "end", name=shown))
     return found
 
 

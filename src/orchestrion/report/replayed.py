@@ -97,6 +97,7 @@ def report_replay(
         simulated="none",
         ways=(*(_policy(one) for one in tried), *(_worker(baseline) for baseline in first.alone)),
         incomplete=incomplete,
+        tokens_estimated=any(attempt.usage.estimated for one in first.tasks for attempt in one.attempts),
         left_out=tuple(worker for worker in workers if worker not in alone),
     )
     return with_words(report, summary=summarise(report), advice=advise(report))
