@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -61,7 +62,8 @@ def command(
         return
     for line in _lines(result, Path(saved.name).stem):
         click.echo(line)
-    click.echo("`orchestrion report` with the same records and --policy shows it on one page.", err=True)
+    if sys.stderr.isatty():  # a hint for people, not for logs
+        click.echo("`orchestrion report` with the same records and --policy shows it on one page.", err=True)
 
 
 def _as_json(result: Replay) -> dict[str, object]:

@@ -96,7 +96,7 @@ class Summary:
             click.echo(said, err=str(self.out) == "-")
         for line in self._troubles(shown, again=again):
             click.echo(line, err=True)
-        if not as_json and self.runs:
+        if not as_json and self.runs and sys.stderr.isatty():  # a hint for people, not for logs
             click.echo(f"`orchestrion report --batch {shlex.quote(self.batch)}` shows it on one page.", err=True)
 
     def _json(self) -> dict[str, object]:
