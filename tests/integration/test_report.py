@@ -128,6 +128,18 @@ async def test_every_task_ends_in_one_way(crashed):
     assert any("broke off" in what for what in whats)
 
 
+async def test_one_run_is_spoken_of_as_one(crashed):
+    said = {
+        name: report_runs(crashed.database, crashed.settings, run=f"b/{name}", prices=PRICES).summary.partition(". ")[0]
+        for name in ("plain", "no", "ask")
+    }
+    assert said == {
+        "plain": "One task was worked on by the workflow letter: it was answered",
+        "no": "One task was worked on by the workflow letter: it is flagged: it could not be answered",
+        "ask": "One task was worked on by the workflow letter: it needs information from its owner",
+    }
+
+
 async def test_a_run_that_a_person_reviews_is_no_run_that_waits_for_a_signal(crashed):
     review = Waiting(
         kind="review", run="b/wait", task="wait", wants="ana", since=1.0, command="orchestrion review show 1"

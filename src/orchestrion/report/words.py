@@ -33,7 +33,8 @@ def summarise(report: Report) -> str:
 def _performed(report: Report) -> Iterable[str]:
     through = f" by the workflow {listed(report.workflows)}" if len(report.workflows) == 1 else ""
     if report.kind == "run":
-        yield f"One task was worked on{through}: {_ends(report.ended)}."
+        ends = _ends(report.ended).removeprefix("1 ")
+        yield f"One task was worked on{through}: it {'was ' if ends == 'answered' else ''}{ends}."
     else:
         yield f"{counted(report.tasks, 'task was', 'tasks were')} worked on{through}: {_ends(report.ended)}."
     yield _spent(report)
