@@ -24,6 +24,7 @@ from orchestrion.errors import ReviewError, SettingsError, StoreError, WorkflowE
 from orchestrion.evidence.content import Content
 from orchestrion.evidence.labels import statements as evidence_statements
 from orchestrion.evidence.recorded import outcomes
+from orchestrion.evidence.recordings import Recordings
 from orchestrion.evidence.records import read_answers
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
@@ -229,8 +230,11 @@ class Orchestrion:
         return ended(record, as_workflow(workflow)) if record else None
 
     def outcomes(self, *, batch: str | None = None) -> Iterable[Outcome]:
-        """Every recorded attempt, as evidence, with the texts that ``record`` and ``redact`` let out."""
-        return outcomes(self.database, batch=batch, content=self.content)
+        """Every recorded attempt, as evidence, with the texts that ``record`` and ``redact`` let out.
+
+        It can be gone through again; a notebook shows the first few.
+        """
+        return Recordings(partial(outcomes, self.database, batch=batch, content=self.content))
 
     def policy(self, name: str) -> SavedPolicy:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""

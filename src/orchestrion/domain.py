@@ -365,3 +365,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     constrained: bool | None = None
     cached: bool | None = None
     label_probability: float | None = None
+
+    def _repr_html_(self) -> str:
+        from orchestrion.markup import card  # notebooks only
+
+        said = {True: "accepted", False: "not accepted", None: ""}[self.accepted]
+        score = "" if self.score is None else f"score {self.score:g}"
+        return card(
+            f"outcome of {self.task_id}", self.step or "", self.worker, said, score, text=self.failure or self.output
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from pydantic_core import to_json
 
 from orchestrion.cli.complete import models, policies
 from orchestrion.cli.load import config_option
-from orchestrion.cli.output import examples, output_options, result
+from orchestrion.cli.output import examples, note, output_options, result
 from orchestrion.domain import Money, Price, dollars, usd
 from orchestrion.engine.replay import Baseline, Replay, replay
 from orchestrion.engine.saved import find_policy
@@ -71,6 +72,8 @@ def command(
     if out:
         _write_attempts(out, replayed)
     result(_lines(replayed, Path(saved.name).stem), lambda: _as_json(replayed), as_json=as_json)
+    if not as_json and sys.stderr.isatty():  # a hint for people, not for logs
+        note("`orchestrion report` with the same records and --policy shows it on one page.")
 
 
 def _as_json(replayed: Replay) -> dict[str, object]:

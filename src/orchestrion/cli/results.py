@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +125,8 @@ class Summary:
             result([f"{said}; results in {self.out}"], self._json, as_json=as_json)
         for line in self._troubles(shown, again=again):
             complain(line)
+        if not as_json and self.runs and sys.stderr.isatty():  # a hint for people, not for logs
+            note(f"`orchestrion report --batch {shlex.quote(self.batch)}` shows it on one page.")
 
     def _json(self) -> dict[str, object]:
         return {

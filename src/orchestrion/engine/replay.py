@@ -36,18 +36,20 @@ class Replayed(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """One worker asked once for every task: mean score (None where labels are missing) and cost."""
+    """One worker asked once for every task: mean score (None where labels are missing), cost, and the scores by task."""
 
     worker: str
     quality: float | None
     cost: Money
+    scores: tuple[float | None, ...]
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy did on recorded outcomes, beside always-frontier and always-cheapest.
 
     ``quality`` is the mean score of accepted answers over the labelled tasks, where a stop counts 0. A baseline is None
-    where its worker was not recorded on every task that was replayed. ``unrecorded`` counts tasks that were left out
+    where its worker was not recorded on every task that was replayed; ``alone`` has one for each worker that was.
+    ``unrecorded`` counts tasks that were left out
     because the policy asked for answers that nobody recorded.
     """
 
@@ -57,6 +59,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     stopped: int
     frontier: Baseline | None
     cheapest: Baseline | None
+    alone: tuple[Baseline, ...]
     calls: Mapping[str, int]
     unrecorded: int
 
@@ -113,6 +116,7 @@ async def replay(
         stopped=sum(one.accepted is None for one in replayed),
         frontier=next((b for b in baselines if b.worker == (frontier or _best(kept, priced))), None),
         cheapest=min(baselines, key=lambda b: b.cost, default=None),
+        alone=tuple(baselines),
         calls=dict(Counter(attempt.call.worker for one in replayed for attempt in one.attempts)),
         unrecorded=len(done) - len(replayed),
     )
@@ -192,7 +196,7 @@ def _baseline(worker: str, tasks: list[list[Outcome]], prices: Mapping[str, Pric
         scores.append(row.score)
         cost += recorded_cost(row, prices.get(worker))
     known = [score for score in scores if score is not None]
-    return Baseline(worker, fmean(known) if len(known) == len(scores) else None, cost)
+    return Baseline(worker, fmean(known) if len(known) == len(scores) else None, cost, tuple(scores))
 
 
 def _best(tasks: Iterable[list[Outcome]], prices: Mapping[str, Price]) -> str:

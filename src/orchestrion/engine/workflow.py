@@ -165,6 +165,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return f"run '{self.id}': {self.status}, {dollars(self.cost)}"
 
+    def _repr_html_(self) -> str:
+        from orchestrion.markup import card  # notebooks only
+
+        waits = f"waits for {self.wants}" if self.wants else ""
+        return card(
+            f"run {self.id}", self.status, dollars(self.cost), waits, text=str(self.error) if self.error else self.text
+        )
+
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is started with. ``policies`` replaces those of steps, by the step's name."""

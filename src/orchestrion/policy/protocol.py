@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -40,9 +41,21 @@ def kind(name: str) -> Any:
     def register(cls: type[P]) -> type[P]:
         _KINDS[name] = cls
         _NAMES[cls] = name
+        setattr(cls, "_repr_html_", _shown)  # noqa: B010  # a class with slots, made before this decorator
         return cls
 
     return register
+
+
+def _shown(policy: object) -> str:
+    """A policy in a notebook: its JSON, or its repr where a part of it has none."""
+    from orchestrion.markup import card  # notebooks only
+
+    try:
+        text = json.dumps(dump_policy(policy), indent=2, ensure_ascii=False)
+    except PolicyError:
+        text = repr(policy)
+    return card(f"policy {_NAMES.get(type(policy), type(policy).__name__)}", text=text)
 
 
 def dump_policy(policy: object) -> Any:

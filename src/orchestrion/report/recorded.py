@@ -1,0 +1,178 @@
+"""Facts of runs, from the database: one pass over the calls, one over the outcomes that have a score."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+from orchestrion.domain import Outcome, Price, Usage, Verdict
+from orchestrion.evidence.recorded import outcomes
+from orchestrion.report.advice import advise
+from orchestrion.report.endings import RunRow, endings
+from orchestrion.report.facts import Quality, Report, Simulated, Waiting, total
+from orchestrion.report.frontier import FrontierAlone
+from orchestrion.report.intervals import share
+from orchestrion.report.tally import Counted, Tally
+from orchestrion.report.words import summarise, with_words
+from orchestrion.settings import Settings
+from orchestrion.store.database import Database
+from orchestrion.store.queries import queries
+
+
+class CallRow(NamedTuple):
+    """A call as report.sql reads it: ``added`` tells a correction from the plain task."""
+
+    run: int
+    scope: str
+    step: str
+    n: int
+    hold: int
+    worker: str
+    added: int
+    accepted: int | None
+    body: str | None
+    kind: str | None
+    amount: int | None
+    held: int | None
+    person: int
+
+
+def newest_batch(database: Database) -> tuple[str | None, int]:
+    """The batch of the newest run (None: it has none), and how many batches there are."""
+    rows = database.read(queries("report")["newest"])
+    return rows[0] if rows else (None, 0)
+
+
+def report_runs(
+    database: Database,
+    settings: Settings,
+    *,
+    batch: str | None = None,
+    run: str | None = None,
+    prices: Mapping[str, Price],
+    frontier: str | None = None,
+    reviews: Iterable[Waiting] = (),
+) -> Report:
+    """The report of a batch, of one run, or (without either) of every run of the database.
+
+    ``prices`` of the workers that are known, for what the frontier alone would have cost. ``reviews``: what people were
+    asked and have not answered; other waiting runs wait for their signals.
+    """
+    named = {"batch": batch, "run": run}
+    runs = [RunRow(*row) for row in database.read(queries("report")["runs"], named)]
+    tally, alone = Tally(), FrontierAlone(prices, frontier=frontier)
+    visits: Counter[str] = Counter()
+    replied = _count(database.read(queries("report")["calls"], named), runs, tally, alone, visits)
+    scored = _scored(outcomes(database, batch=batch), {one.id for one in runs})
+    ended, cases, waiting = endings(runs, replied, reviews)
+    simulated = {name for name, model in settings.models.items() if model.model == "simulated"}
+    cells = tally.cells(
+        simulated=simulated,
+        quality={
+            key: share([o.score for o in found if o.score is not None]) for key, found in _by_cell(scored).items()
+        },
+    )
+    report = Report(
+        kind="run" if run else "batch" if batch else "database",
+        title=run or batch or "All runs",
+        workflows=tuple(dict.fromkeys(one.workflow.rpartition(":")[2] for one in runs)),
+        source=database.path.name,
+        made=time.time(),
+        began=min((one.created for one in runs), default=None),
+        until=max((one.updated for one in runs), default=None),
+        tasks=len(runs),
+        ended=ended,
+        figures=total(cell.figures for cell in cells),
+        cells=cells,
+        visits=dict(visits),
+        refusals=tally.refusals(),
+        quality=_quality(tally, scored),
+        alone=alone.sum(),
+        cases=cases,
+        waiting=waiting,
+        simulated=_simulated(settings, {cell.worker for cell in cells if cell.figures.cost}, simulated),
+    )
+    return with_words(report, summary=summarise(report), advice=advise(report))
+
+
+def _count(
+    rows: Iterable[tuple[Any, ...]], runs: list[RunRow], tally: Tally, alone: FrontierAlone, visits: Counter[str]
+) -> set[tuple[str, str]]:
+    """Count every call; the (run, step) pairs in which somebody replied."""
+    ids = {run.no: run.id for run in runs}
+    seen: set[tuple[int, str, str, int]] = set()
+    replied: set[tuple[str, str]] = set()
+    for row in rows:
+        call = CallRow(*row)
+        judging = "~" in call.scope
+        step = _asker(call.scope) if judging else call.step
+        body = from_json(call.body) if call.body else None
+        failed = bool(body and body.get("failure"))
+        usage = Usage(*body["tokens"]) if body else Usage()
+        posted = (call.kind, call.amount or 0) if call.kind else None
+        tally.add(
+            Counted(
+                run=ids[call.run],
+                step=step,
+                worker=call.worker,
+                judging=judging,
+                answered=None if body is None else not failed,
+                accepted=call.accepted or 0,
+                verdicts=[Verdict(*verdict) for verdict in body.get("verdicts", ())] if body else (),
+                tokens=usage.input_tokens + usage.output_tokens,
+                posted=posted,
+                held=call.held or 0,
+                person=bool(call.person),
+            )
+        )
+        if judging:
+            continue
+        visit = (call.run, call.scope, call.step, call.n)
+        if visit not in seen:
+            seen.add(visit)
+            visits[step] += 1
+        if body is None and not call.person:
+            alone.lost(visit, step)
+        elif body is not None and not call.person:
+            alone.add(visit, step, call.worker, usage, cost=call.amount or 0, plain=not call.added and not failed)
+            if not failed:
+                replied.add((ids[call.run], step))
+    return replied
+
+
+def _asker(scope: str) -> str:
+    """The step whose check asked: a check's scope is KEY~HOLD/, and a key is SCOPE STEP#N."""
+    return scope.partition("~")[0].rpartition("/")[2].partition("#")[0]
+
+
+def _scored(found: Iterable[Outcome], ids: set[str]) -> list[Outcome]:
+    return [one for one in found if one.score is not None and one.run_id in ids]
+
+
+def _by_cell(scored: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    cells: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for one in scored:
+        cells[one.step or "", one.worker].append(one)
+    return cells
+
+
+def _quality(tally: Tally, scored: list[Outcome]) -> Quality:
+    taken = [one for one in scored if one.accepted]
+    return Quality(
+        right=share([one.score for one in taken if one.score is not None]),
+        sources=dict(Counter(one.label_source or "unknown" for one in taken)),
+        accepted=tally.accepted,
+        unseen=tally.unseen,
+        despite=tally.despite,
+        constrained=tally.constrained,
+    )
+
+
+def _simulated(settings: Settings, paid: set[str], simulated: set[str]) -> Simulated:
+    if settings.simulated or (paid and paid <= simulated):
+        return "all"
+    return "some" if paid & simulated else "none"

@@ -1,0 +1,17 @@
+-- name: runs
+select no, id, workflow, task, status, wants, error, result, created, updated
+from run where (:batch is null or batch = :batch) and (:run is null or id = :run) order by no;
+
+-- name: calls
+select a.run, a.scope, a.step, a.n, c.value ->> 0, c.value ->> 1, json_array_length(c.value, '$[3]') > 0,
+       t.accepted, t.body, p.kind, p.amount, h.amount, v.hold is not null
+from run r join ask a on a.run = r.no, json_each(a.calls) c
+     left join attempt t on t.hold = c.value ->> 0
+     left join post p on p.hold = c.value ->> 0
+     left join hold h on h.hold = c.value ->> 0
+     left join review v on v.hold = c.value ->> 0
+where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
+order by c.value ->> 0;
+
+-- name: newest
+select batch, (select count(distinct batch) from run) from run order by no desc limit 1;
