@@ -108,7 +108,9 @@ def label(
         async with open_existing(config) as o:
             if out:
                 drawn = draw(lambda: items_of(o.database, o.content, batch=batch), sample=sample, seed=seed, step=step)
-                return _write(out, drawn, Labels.read(o.database), blind=blind, content=o.content, as_json=as_json)
+                return _write(
+                    out, drawn, Labels.read(o.database), blind=blind, content=o.content, as_json=as_json, back=""
+                )
             if history:
                 return _history(o, as_json=as_json)
             assert filled  # noqa: S101  # one of both is there
@@ -132,7 +134,15 @@ def _out_of_file(
     records: Path, out: Path, sample: int, seed: int, step: str | None, *, blind: bool, as_json: bool
 ) -> int:
     drawn = draw(lambda: items_in(read_outcomes([records])), sample=sample, seed=seed, step=step)
-    return _write(out, drawn, labels_in(read_outcomes([records])), blind=blind, content=Content(), as_json=as_json)
+    return _write(
+        out,
+        drawn,
+        labels_in(read_outcomes([records])),
+        blind=blind,
+        content=Content(),
+        as_json=as_json,
+        back=f"--records {records} ",
+    )
 
 
 def _into_file(records: Path, filled: Path | None, *, skip_bad: bool, as_json: bool) -> int:
@@ -148,7 +158,7 @@ def _into_file(records: Path, filled: Path | None, *, skip_bad: bool, as_json: b
     return 0
 
 
-def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Content, as_json: bool) -> int:
+def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Content, as_json: bool, back: str) -> int:
     if not drawn.items:
         kept = (
             ""
@@ -164,7 +174,7 @@ def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Con
     said = f"{out}: {len(drawn.items)} answers to {drawn.chosen} of {drawn.questions} tasks, drawn by chance."
     data = {"file": str(out), "answers": len(drawn.items), "tasks": drawn.chosen, "of_tasks": drawn.questions}
     result([said], lambda: data, as_json=as_json)
-    note(f"Fill in score or reference, save it as CSV, then: orchestrion outcomes label --in {out}")
+    note(f"Fill in score or reference, save it as CSV, then: orchestrion outcomes label {back}--in {out}")
     return 0
 
 

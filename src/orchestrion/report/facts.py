@@ -26,9 +26,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over calls.
 
     ``calls`` = ``accepted`` + ``refused`` + ``unused`` + ``failed`` + ``lost`` + ``unsent`` + ``open``. *unused*: passed its
-    checks, and another was taken; *failed*: no answer, or a person's rejection or question; *lost*: in flight when a process died; *unsent*: certainly not charged. ``cost`` is the
-    sum of the entries; ``unknown`` the part of it that is booked in full because nobody knows what was charged;
-    ``held`` is set aside for open calls and no cost yet.
+    checks, and another was taken; *failed*: no answer, or a person's rejection or question; *lost*: in flight when a
+    process died; *unsent*: certainly not charged. ``cost`` is the sum of the entries; ``unknown`` the part of it that is
+    booked in full because nobody knows what was charged; ``held`` is set aside for open calls and no cost yet.
     """
 
     calls: int = 0

@@ -135,9 +135,12 @@ def _count(
         if visit not in seen:
             seen.add(visit)
             visits[step] += 1
-        if body is None and not call.person:
+        if call.person:
+            if body is not None:
+                replied.add((ids[call.run], step))  # a rejection, too: somebody has looked
+        elif body is None:
             alone.lost(visit, step)
-        elif body is not None and not call.person:
+        else:
             alone.add(visit, step, call.worker, usage, cost=call.amount or 0, plain=not call.added and not failed)
             if not failed:
                 replied.add((ids[call.run], step))
