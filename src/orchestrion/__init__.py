@@ -5,8 +5,10 @@ settings · telemetry       orchestrion.yaml and the environment; names of spans
 store · journal · ledger   the database; the durable memory of runs; money held and posted
 workers · checks · policy  who answers; what is asked about an answer; who is asked next
 evidence                   recorded outcomes
+review                     what people are shown, and their decisions
 engine                     the metered ask, the loop that performs a step, workflows, batches
-app                        the composition root
+report · markup            one page for people who do not speak tokens; cards for notebooks
+staff · app                who can be asked; the composition root
 cli · demo                 the command line; the household tax demo
 testing                    fakes: ScriptedWorker, MemoryLedger, MemoryJournal
 """

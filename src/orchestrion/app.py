@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,39 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from orchestrion.domain import Outcome, Price, digest, nanos
+from orchestrion.domain import Outcome, digest
 from orchestrion.engine.batch import run_batch
 from orchestrion.engine.execution import House, SavedPolicy
 from orchestrion.engine.saved import find_policy
 from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
-from orchestrion.errors import ReviewError, SettingsError, StoreError, WorkflowError
+from orchestrion.errors import ReviewError, StoreError, WorkflowError
 from orchestrion.evidence.content import Content
 from orchestrion.evidence.labels import statements as evidence_statements
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.evidence.recordings import Recordings
-from orchestrion.evidence.records import read_answers
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
 from orchestrion.ledger.entries import EntryLedger
-from orchestrion.ledger.prices import Listed, listed
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.review.reviews import statements as review_statements
-from orchestrion.settings import ModelSettings, PersonSettings, Settings, read_settings, secret
+from orchestrion.settings import Settings, read_settings
+from orchestrion.staff import Staff
 from orchestrion.store.database import Database
 from orchestrion.telemetry import Tracing
-from orchestrion.workers.limited import LimitedWorker
 from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import Worker
-from orchestrion.workers.simulated import SimulatedWorker
-from orchestrion.workers.traced import TracedWorker
 
 if TYPE_CHECKING:
-    from orchestrion.workers.openai_wire import Session
-    from orchestrion.workers.providers import ProviderWorker
+    pass
 
 CANCEL_POLL_S = 0.5
 TRUNCATE_POLLS = 60
@@ -62,13 +57,8 @@ class Orchestrion:
     def __init__(self, settings: Settings, *, workers: Iterable[Worker] = ()) -> None:
         """``workers`` stand beside, and before, those of the settings. Raises SettingsError and StoreError."""
         self.settings = settings
-        self._session: Session | None = None
-        self._providers: dict[str, ProviderWorker] = {}
-        self._closing = contextlib.AsyncExitStack()
-        self._tracing = Tracing()
-        given: dict[str, Worker] = {name: _person(name, person) for name, person in settings.people.items()}
-        given |= {worker.name: self._traced(worker) for worker in workers}
-        self.workers: Mapping[str, Worker] = Workers(given, settings.models, self._built)
+        tracing = Tracing()
+        self.workers = Staff(settings, workers, tracing=tracing, proceed=self._proceed)
         self.content = Content.of(settings)
         self.database = Database(
             settings.database_path,
@@ -79,7 +69,7 @@ class Orchestrion:
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
         self._reviews = Reviews(self.database)
-        self._house = House(self.workers, EntryLedger(self.database), self._tracing, self._reviews)
+        self._house = House(self.workers, EntryLedger(self.database), tracing, self._reviews)
         self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None
 
@@ -103,7 +93,7 @@ class Orchestrion:
                     await self._watch
         finally:
             try:
-                await self._closing.aclose()
+                await self.workers.close()
             finally:
                 await self.database.close(compact=self.retention.forgot)
 
@@ -240,106 +230,10 @@ class Orchestrion:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
         return find_policy(name, self.settings)
 
-    def check_keys(self, names: Iterable[str]) -> None:
-        """Look up the keys of these models, and make their clients, now rather than at their first call.
-
-        Raises SettingsError.
-        """
-        for name in names:
-            model = self.settings.models.get(name)
-            if model and model.key:
-                secret(model.key, owner=f"model '{name}'")
-            if self.workers.get(name) and name in self._providers:  # which has a model only once it is built
-                self._providers[name].open()
-
-    def listed(self, name: str) -> Listed | None:
-        """What the table of list prices says of a model of the settings; None where it knows nothing."""
-        model = self.settings.models[name]
-        if model.model == "simulated":
-            return None
-        provider = "openai" if model.kind == "openai-chat" else model.kind
-        return listed(model.id, provider=provider, base_url=model.base_url)
-
-    def _built(self, name: str) -> Worker:
-        return self._traced(self._worker(name, self.settings.models[name]))
-
-    def _traced(self, worker: Worker) -> Worker:
-        return TracedWorker(worker, self._tracing) if self._tracing.on and not isinstance(worker, Person) else worker
-
-    def _worker(self, name: str, model: ModelSettings) -> Worker:
-        """The worker of one model in the settings."""
-        price = self._price(name, model)
-        if model.model == "simulated":
-            answers = read_answers(self.settings.path(model.answers)) if model.answers else None
-            return SimulatedWorker(
-                name,
-                price=price,
-                skill=model.skill,
-                latency_s=model.latency_s,
-                seed=model.seed,
-                max_output=model.max_output,
-                answers=answers,
-            )
-        return LimitedWorker(
-            self._wire(name, model, price),
-            concurrency=model.concurrency,
-            requests_per_minute=model.requests_per_minute,
-            proceed=self._proceed,
-        )
-
-    def _wire(self, name: str, model: ModelSettings, price: Price) -> Worker:
-        key = partial(secret, model.key, owner=f"model '{name}'") if model.key else lambda: None
-        if model.kind != "openai-chat":
-            from orchestrion.workers.providers import ProviderWorker
-
-            provider = self._providers[name] = ProviderWorker(
-                name,
-                model.kind,
-                model.id,
-                price=price,
-                base_url=model.base_url,
-                key=key,
-                max_output=model.max_output,
-                timeout_s=model.timeout_s,
-                fields=model.request,
-            )
-            self._closing.push_async_callback(provider.close)
-            return provider
-        from orchestrion.workers.openai_wire import (
-            OpenAIWire,
-            Session,
-        )  # aiohttp takes 0.3 s, and simulated models do without
-
-        if self._session is None:
-            self._session = Session()
-            self._closing.push_async_callback(self._session.close)
-        return OpenAIWire(
-            name,
-            model.id,
-            session=self._session,
-            price=price,
-            base_url=model.base_url,
-            key=key,
-            max_output=model.max_output,
-            timeout_s=model.timeout_s,
-            extra=model.request,
-        )
-
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""
         if self._house.stopping:
             raise Interrupted
-
-    def _price(self, name: str, model: ModelSettings) -> Price:
-        if model.price:
-            return model.price.price()
-        found = self.listed(name)
-        if found is None:
-            raise SettingsError(
-                f"{self.settings.file or 'settings'}: model '{name}' ({model.model}) has no known price, and without one its calls cannot be bounded. "
-                f"Give it one, in dollars per million tokens: `price: {{input: 0.10, output: 0.40}}` (0 for a local model)."
-            )
-        return found.price
 
     async def _watch_cancels(self) -> None:
         """Runs are cancelled through the database: another process may ask for it. Forgotten texts leave its log, too."""
@@ -349,45 +243,6 @@ class Orchestrion:
                 self._house.cancelled = self.journal.cancelled()
                 if self.retention.forgot and poll % TRUNCATE_POLLS == 0:
                     await asyncio.to_thread(self.database.truncate_log)
-
-
-def _person(name: str, person: PersonSettings) -> Person:
-    """The worker that a person in the settings is."""
-    return Person(
-        name,
-        wage=nanos(person.wage),
-        minutes=person.minutes,
-        members=person.members,
-        deadline_s=None if person.deadline_hours is None else person.deadline_hours * 3600,
-        otherwise=person.on_deadline,
-    )
-
-
-class Workers(Mapping[str, Worker]):
-    """Workers by name. A model of the settings is built when it is first asked for: one that cannot be (no known price,
-    no library) hinders only those who use it, with a SettingsError."""
-
-    def __init__(self, given: Mapping[str, Worker], models: Iterable[str], build: Callable[[str], Worker]) -> None:
-        self._names = dict.fromkeys([*models, *given])
-        self._there = dict(given)
-        self._build = build
-
-    def __getitem__(self, name: str) -> Worker:
-        worker = self._there.get(name)
-        if worker is None:
-            if name not in self._names:
-                raise KeyError(name)
-            worker = self._there[name] = self._build(name)
-        return worker
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def as_workflow(workflow: Workflow[Any] | Step[Any]) -> Workflow[Any]:

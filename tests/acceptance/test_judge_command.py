@@ -163,10 +163,10 @@ async def test_a_judge_that_talks_nonsense_is_found_out(tmp_path):
     nonsense = [{**one, "output": "I like it!"} for one in said]
     async with StubServer([*nonsense, answer("This cannot be used", "still talking")]) as stub:
         project(tmp_path, stub.base_url, labelled)
-        out, _ = await judge_test(tmp_path, "judges.py:polite", "labelled.jsonl", "-q", "--out", "polite.json")
+        out, said_too = await judge_test(tmp_path, "judges.py:polite", "labelled.jsonl", "--out", "polite.json")
         assert stub.counts()["total"]["requests"] == 80
     assert re.search(r"without a usable answer +40: they count as refused", out)
-    assert "written to polite.json, without a calibration" in out
+    assert "written to polite.json, without a calibration" in said_too
 
 
 async def test_a_pairwise_judge_is_asked_in_both_orders(tmp_path):

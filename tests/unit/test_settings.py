@@ -171,16 +171,16 @@ def test_a_secret_is_looked_up_when_it_is_needed(monkeypatch):
     app = Orchestrion.open(
         models(m=keyed, s={"model": "simulated", "price": price})
     )  # a model without its key hinders nobody else
-    app.check_keys(["s"])
+    app.workers.check_keys(["s"])
     with pytest.raises(
         SettingsError, match=r"model 'm' takes its key from the environment variable SOME_KEY, which is not set"
     ):
-        app.check_keys(["m"])
+        app.workers.check_keys(["m"])
     monkeypatch.setenv("SOME_KEY", "  ")
     with pytest.raises(SettingsError, match="SOME_KEY"):
-        app.check_keys(["m"])
+        app.workers.check_keys(["m"])
     monkeypatch.setenv("SOME_KEY", " sk-1\n")
-    app.check_keys(["m"])
+    app.workers.check_keys(["m"])
     assert secret("env:SOME_KEY", owner="x") == "sk-1"
     assert secret("plain", owner="x") == "plain"
 

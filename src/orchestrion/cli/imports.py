@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from orchestrion.cli.load import config_option
-from orchestrion.cli.output import complain, output_options, result
+from orchestrion.cli.output import complain, examples, output_options, result
 from orchestrion.domain import Outcome, Price
 from orchestrion.errors import RecordsError, UsageError
 from orchestrion.evidence.content import Content
@@ -27,7 +27,13 @@ NAMED = 10
 """So many bad lines are named."""
 
 
-@click.command("import")
+@click.command(
+    "import",
+    epilog=examples(
+        "orchestrion outcomes import openai log.jsonl --out records.jsonl",
+        "orchestrion outcomes import litellm spend.csv --out records.jsonl.zst",
+    ),
+)
 @click.argument("format_name", metavar="FORMAT", type=click.Choice(list(FORMATS)))
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(

@@ -16,7 +16,7 @@ from orchestrion.checks.calibration import FORMAT, Calibration, brier, fit
 from orchestrion.checks.judge import Judge
 from orchestrion.cli.agreement import calibration_lines, lines
 from orchestrion.cli.load import config_option, load_judge, money
-from orchestrion.cli.output import complain, note, output_options, result
+from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.cli.progress import Progress
 from orchestrion.cli.run import stop_on_signals
 from orchestrion.domain import Money, Task, digest, usd
@@ -36,7 +36,13 @@ def command() -> None:
     """Judges: checks that ask a model about an answer."""
 
 
-@command.command("test")
+@command.command(
+    "test",
+    epilog=examples(
+        "orchestrion judge test judges.py:polite labelled.jsonl --dry-run",
+        "orchestrion judge test judges.py:polite labelled.jsonl --out polite.json",
+    ),
+)
 @click.argument("target", metavar="JUDGE")
 @click.argument("records", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
@@ -142,7 +148,7 @@ async def _live(
             text = f"{len(cases)} labels to judge cost at most {shown(total)}. Nothing was spent."
             result([text], lambda: said, as_json=as_json)
             return 0
-        o.check_keys([judge.worker])
+        o.workers.check_keys([judge.worker])
         batch = f"judge:{judge.name}:{'+'.join(path.name.split('.')[0] for path in records)}:{judge.digest[:8]}"
         starts = [
             Start(id=f"{batch}/{key}", task_id=case.task_id, input=case, account=account, batch=batch)

@@ -12,7 +12,7 @@ import click
 
 from orchestrion.app import Orchestrion
 from orchestrion.cli.load import config_option, open_existing
-from orchestrion.cli.output import complain, note, output_options, result
+from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.errors import RecordsError, UsageError
 from orchestrion.evidence.content import Content
 from orchestrion.evidence.labelling import (
@@ -36,7 +36,12 @@ NAMED = 20
 """So many bad cells are named."""
 
 
-@click.command("label")
+@click.command(
+    "label",
+    epilog=examples(
+        "orchestrion outcomes label --out labels.csv --sample 50", "orchestrion outcomes label --in labels.csv"
+    ),
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

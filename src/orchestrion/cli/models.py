@@ -15,7 +15,7 @@ import click
 
 from orchestrion.app import Orchestrion
 from orchestrion.cli.load import config_option
-from orchestrion.cli.output import output_options, result
+from orchestrion.cli.output import examples, output_options, result
 from orchestrion.domain import Outcome, Price, dollars, nanos, usd
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run
@@ -50,7 +50,7 @@ class Checked(NamedTuple):
     problem: str | None
 
 
-@click.command("models")
+@click.command("models", epilog=examples("orchestrion models", "orchestrion models cheap --check"))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--check", "checking", is_flag=True, help="Ask each model for one word, for real money; books it.")
 @output_options
@@ -96,7 +96,7 @@ async def _look(settings: Settings, names: list[str], *, checking: bool) -> tupl
 
 
 async def _known(o: Orchestrion, name: str) -> Known:
-    model, listed, problem = o.settings.models[name], o.listed(name), None
+    model, listed, problem = o.settings.models[name], o.workers.listed(name), None
     price = model.price.price() if model.price else listed.price if listed else None
     try:
         price = o.workers[name].price
@@ -143,7 +143,7 @@ async def _check(o: Orchestrion, row: Known) -> Checked:
     step = Step("check", "Answer with one word.", policy=row.name, max_output=min(row.model.max_output, ANSWER_TOKENS))
     run_id = f"models-check/{row.name}/{time.time_ns()}"
     try:
-        o.check_keys([row.name])
+        o.workers.check_keys([row.name])
         run = await o.run(step, "Say: ok", id=run_id)
     except UsageError as error:
         return Checked(None, None, str(error))

@@ -98,7 +98,7 @@ async def _of_runs(batch: str | None, run_id: str | None, *, frontier: str | Non
             batch, many = newest_batch(o.database)
             if many > 1 and batch is not None:
                 note(f"batch '{batch}', the newest of {many} (--batch names another).")
-        prices = {name: worker.price for name, worker in o.workers.items() if worker.price}
+        prices = o.workers.prices()
         reviews = [_waiting(one) for one in o.reviews(batch=batch) if run_id in (None, one.run_id)]
         report = report_runs(
             o.database, o.settings, batch=batch, run=run_id, prices=prices, frontier=frontier, reviews=reviews

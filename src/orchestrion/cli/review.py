@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 from orchestrion.app import Orchestrion
 from orchestrion.cli.complete import batches
 from orchestrion.cli.load import config_option, money, open_existing
-from orchestrion.cli.output import note, output_options, result
+from orchestrion.cli.output import examples, note, output_options, result
 from orchestrion.cli.review_text import ago, request_json, request_lines, until
 from orchestrion.domain import Money, usd
 from orchestrion.errors import ReviewError
@@ -91,7 +91,14 @@ def show_request(request_id: str, *, as_json: bool, config: str | None) -> None:
     asyncio.run(show())
 
 
-@command.command("decide")
+@command.command(
+    "decide",
+    epilog=examples(
+        "orchestrion review decide 1-5",
+        "orchestrion review decide 1-5 approve --seen c96ec3a77b5a",
+        'orchestrion review decide 1-5 reject "no such clause" --seen c96ec3a77b5a',
+    ),
+)
 @click.argument("request_id", metavar="ID")
 @click.argument("verb", type=click.Choice(VERBS), required=False)
 @click.argument("text", required=False)

@@ -130,7 +130,7 @@ async def _run(
         if dry_run:
             _dry_run(o, steps, policies, tasks, as_json=as_json)
             return 0
-        o.check_keys(asked)
+        o.workers.check_keys(asked)
         if settings.without_effect:
             complain(
                 f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet."

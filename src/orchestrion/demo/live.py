@@ -40,7 +40,7 @@ class Live:
                     f"{o.settings.file or 'settings'}: no model is called '{name}'.{nearest(name, o.workers)} "
                     "The demo needs a cheap and a frontier model: --cheap NAME --frontier NAME."
                 )
-        o.check_keys((cheap, frontier))
+        o.workers.check_keys((cheap, frontier))
         self._o = o
         self._plan = plan
         self._frontier = frontier
