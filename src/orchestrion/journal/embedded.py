@@ -27,6 +27,7 @@ WRITES = (
     "accept",
     "hold",
     "post",
+    "take",
     "taken",
     "signal",
     "finish",
@@ -175,18 +176,18 @@ class EmbeddedJournal:
 
     async def resume(self, run_id: str, *, forget_failures: bool = False) -> EmbeddedRunLog:
         await self._writer.durable()
-        record = self._database.read(self._sql["find"], (run_id,))
-        if not record:
-            raise UsageError(f"there is no run '{run_id}'. `orchestrion runs list` shows what there is.")
-        no = record[0][0]
-        # Taking a run is rare, and must be certain before its first call: a statement of its own, not a row of a batch.
-        if not self._database.take(self._sql["take"], (self._database.process, time.time(), no)):
+        no, now = self.number(run_id), time.time()
+        # Runs that are taken at once share a commit. Whether this one was free then is read afterwards: no other taking
+        # leaves this process and this moment in its row.
+        self._writer.put("take", (self._database.process, now, no))
+        await self._writer.durable()
+        taken = self._database.read(self._sql["find"], (run_id,))
+        if (taken[0][12], taken[0][18]) != (self._database.process, now):
             raise RunBusy(
                 f"run '{run_id}' is being performed by another process. Wait for it, or end that process first."
             )
         log = EmbeddedRunLog(self._database, no, run_id)
         log._mine = True
-        taken = self._database.read(self._sql["find"], (run_id,))  # again: its last process may have ended it just now
         log.remember(cost=taken[0][-1], forget_failures=forget_failures)
         return log
 

@@ -43,7 +43,7 @@ where no = ? and status in ('running', 'waiting');
 update run set status = 'running', error = null, cancel = 0, owner = null where no = ? and status in ('failed', 'cancelled');
 
 -- name: take
-update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting') returning no;
+update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting');
 
 -- name: exists
 select 1 from run where id = ?;
