@@ -189,13 +189,14 @@ class Orchestrion:
             raise ReviewError(
                 f"request {request_id} is put to '{request.worker}', whom these settings do not name under people: they say who may decide."
             )
-        if by is None and len(person.members) != 1:
+        by = by or (person.members[0] if len(person.members) == 1 else None)
+        if by is None:
             raise ReviewError(f"say who decides on request {request_id}: {', '.join(person.members) or 'your name'}.")
         return self._reviews.decide(
             request,
             kind,
             seen=seen,
-            by=by or person.members[0],
+            by=by,
             members=person.members,
             value=value,
             text=text,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 import orchestrion
 from orchestrion import OrchestrionError, Step, agreement, best_effort, cascade, fallback, retried, workflow
 from orchestrion.domain import nanos
 from orchestrion.engine.workflow import Start
-from orchestrion.errors import ReviewError, RunWaiting
+from orchestrion.errors import ReviewError, RunWaiting, WorkerFailed
+from orchestrion.store.queries import queries
 from orchestrion.testing import ScriptedWorker
 from orchestrion.workers.people import Person
 from tests.conftest import Crash, echo, entries, kinds, open_holds
@@ -182,6 +184,9 @@ async def test_an_answer_that_only_the_type_s_own_code_refuses_comes_back_to_the
         ({"kind": "modify"}, "does not have its type"),
         ({"kind": "modify", "value": {"party": "A", "months": "many"}}, "months: 'many' is not of type 'integer'"),
         ({"kind": "modify", "value": {"months": 1}}, "'party' is a required property"),
+        ({"kind": "approve", "seen": None}, "does not show what was decided on"),
+        ({"kind": "reject", "text": 5}, "give a reason"),
+        ({"kind": "reject", "text": "x", "minutes": "3"}, "'3' minutes are no time"),
         ({"kind": "reject", "text": "x", "minutes": -1}, "-1 minutes are no time"),
         ({"kind": "reject", "text": "x", "minutes": float("nan")}, "nan minutes are no time"),
         ({"kind": "reject", "text": "x", "minutes": 1e9}, "are no time"),
@@ -378,3 +383,124 @@ async def test_a_person_and_a_model_of_one_name_are_refused(tmp_path):
     file.write_text("models:\n  x: {model: simulated, price: {input: 1, output: 1}}\npeople:\n  x: {wage: 60}\n")
     with pytest.raises(OrchestrionError, match=r"orchestrion.yaml:3:1: 'people': 'x' is the name of a model, too"):
         orchestrion.Orchestrion.open(file)
+
+
+async def test_what_is_no_decision_decides_nothing(open_app):
+    async with open_app(team(), Person("anybody", wage=nanos(60))) as o:
+        _, request = await parked(o, Step("s", policy="team"))
+        with pytest.raises(ReviewError, match=r"'aprove' is no decision on request .*: approve, modify, reject, ask"):
+            await o.decide(request.id, "aprove", text="a slip of the finger", seen=request.digest, by="ana")
+        with pytest.raises(ReviewError, match=r"say who decides on request .*: ana, ben"):
+            await o.decide(request.id, "reject", text="no", seen=request.digest, by="")
+        _, other = await parked(o, Step("t", policy="anybody"), id="t")
+        with pytest.raises(ReviewError, match=r"say who decides on request .*: your name"):
+            await o.decide(other.id, "reject", text="no", seen=other.digest, by="")
+        assert [one.state for one in o.reviews(everything=True)] == ["open", "open"]
+
+
+async def test_a_failure_that_the_policy_went_on_from_stands_when_the_run_goes_on(open_app):
+    """``runs resume`` goes on ``again``: the model that was down is not asked a second time over the person's head."""
+    down = ScriptedWorker("cheap", [WorkerFailed("http_500", "cheap is down", billed="unknown"), "too late"])
+    step = Step("s", policy=cascade("cheap", "team"))
+    async with open_app(down, team()) as o:
+        run, request = await parked(o, step)
+        decision = await o.decide(request.id, "modify", value="mine", seen=request.digest, by="ana")
+        done = await o.run(step, "text", id="r", again=True)
+        assert (done.result, done.cost, down.asked) == ("mine", run.cost + decision.cost, 1)
+
+
+async def test_a_run_that_is_cancelled_while_its_question_is_put_asks_nobody(open_app):
+    ask = Step("ask", policy="team")
+    asked = True
+
+    @workflow
+    async def cancelled_meanwhile(text: str) -> str:
+        try:
+            return await ask(text)
+        finally:
+            if asked:
+                await other.cancel("r")  # its process has not heard of it when the run parks
+
+    async with open_app(team()) as o, open_app(team()) as other:
+        run = await o.run(cancelled_meanwhile, "text", id="r")
+        assert (run.status, run.wants) == ("cancelled", None)
+        assert ([one.state for one in o.reviews(everything=True)], held(o)) == (["withdrawn"], 0)
+        asked = False
+        _, request = await parked_again(o, cancelled_meanwhile)
+        await o.decide(request.id, "modify", value="yes", seen=request.digest, by="ana")
+        assert (await o.run(cancelled_meanwhile, "text", id="r")).result == "yes"
+
+
+async def parked_again(o, step):
+    run = await o.run(step, "text", id="r", again=True)
+    assert run.status == "waiting"
+    return run, o.review(run.review)
+
+
+async def test_what_a_dead_process_left_of_a_cancelled_run_is_withdrawn(open_app):
+    step = Step("ask", policy="team")
+    async with open_app(team()) as o:
+        await parked(o, step)
+        await o.journal.cancel("r")  # and it dies before it can withdraw the question
+    async with open_app(team()) as o:
+        assert ([one.state for one in o.reviews(everything=True)], held(o)) == (["withdrawn"], 0)
+        _, request = await parked_again(o, step)
+        await o.decide(request.id, "modify", value="yes", seen=request.digest, by="ana")
+        assert (await o.run(step, "text", id="r")).result == "yes"
+
+
+async def test_somebody_asks_in_the_moment_in_which_the_deadline_is_applied(open_app, monkeypatch):
+    async with open_app(team(deadline_s=0.05)) as o:
+        step = Step("ask", policy="team")
+        await parked(o, step)
+        await asyncio.sleep(0.06)
+        late = o._reviews.expire
+
+        def faster(one):
+            o._reviews.decide(one, "ask", text="Which year?", seen=one.digest, by="ana")
+            return late(one)
+
+        monkeypatch.setattr(o._reviews, "expire", faster)
+        run = await o.run(step, "text", id="r")
+        assert (run.status, run.question, len(o.reviews())) == ("waiting", "Which year?", 1)
+
+
+class Surname(BaseModel):
+    name: str = Field(pattern=r"^\p{Lu}\w*$")  # Rust's dialect: Python's re cannot read it
+    share: float = Field(default=0.1, multiple_of=0.1)
+
+
+@pytest.mark.parametrize(
+    ("output", "answer", "result"),
+    [
+        (Surname, {"name": "Évora", "share": 0.3}, Surname(name="Évora", share=0.3)),
+        (int, 10**30, 10**30),
+        (dict[int, str], {"1": "a"}, {1: "a"}),
+        (list[int | None], [1, None], [1, None]),
+        (date, "2026-01-31", date(2026, 1, 31)),
+    ],
+)
+async def test_an_answer_that_the_type_accepts_is_accepted(open_app, output, answer, result):
+    step = Step("s", output=output, policy="team")
+    async with open_app(team()) as o:
+        _, request = await parked(o, step)
+        await o.decide(request.id, "modify", value=answer, seen=request.digest, by="ana")
+        assert (await o.run(step, "text", id="r")).result == result
+
+
+async def test_what_the_schema_cannot_tell_comes_back_to_the_person(open_app):
+    step = Step("s", output=Surname, policy="team")
+    async with open_app(team()) as o:
+        _, request = await parked(o, step)
+        await o.decide(request.id, "modify", value={"name": "évora"}, seen=request.digest, by="ana")
+        _, second = await parked(o, step)
+        assert "String should match pattern" in second.shown.notes[0].reply
+
+
+@pytest.mark.parametrize("clause", ["of_hold", "of_run"])
+async def test_one_run_among_ten_thousand_finds_its_requests_by_an_index(open_app, clause):
+    async with open_app(team()) as o:
+        sql = queries("review")
+        plan = o.database.read(f"explain query plan {sql['reviews']} {sql[clause]}", {"hold": 1, "run": 1})
+        assert not [step for *_, step in plan if step.startswith("SCAN")]
+        assert [step for *_, step in plan if step.startswith("SEARCH v USING")]

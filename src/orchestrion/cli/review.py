@@ -238,7 +238,7 @@ def _value(request: ReviewRequest, said: str | None) -> Any:
     if request.shown is None or request.shown.schema is None:
         return text
     try:
-        return from_json(text)
+        return from_json(text, allow_inf_nan=False)
     except ValueError as error:
         fields = ", ".join(request.shown.schema.get("properties", {}))
         raise ReviewError(

@@ -60,12 +60,12 @@ def take_up(site: Site, lost: Iterable[tuple[int, Call]], history: tuple[Attempt
         request = requests.get(hold)
         if request is None:
             continue  # a call that was in flight when its process died
-        decision = request.decision
         if request.state == "open" and request.deadline is not None and request.deadline <= time.time():
-            decision = reviews.expire(request)
-        elif request.state in ("open", "asked"):
+            request = reviews.expire(request)
+        if request.state in ("open", "asked"):
             site.pending.append((call, request))
             continue
+        decision = request.decision
         if request.information:
             site.notes.append(Note(decision.text or "" if decision else "", request.information))
         elif decision and decision.kind != "ask":

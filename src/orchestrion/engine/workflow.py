@@ -146,7 +146,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             raise RunError(
                 f"the result of run '{self.id}' was not kept (record, redact and keep_days in the settings)."
             )
-        return self.workflow.output.validate_json(self.text)
+        try:
+            return self.workflow.output.validate_json(self.text)
+        except ValidationError as error:
+            raise RunError(
+                f"the result of run '{self.id}' is not of its workflow's type: {error.errors(include_url=False)[0]['msg']}, got {self.text[:80]}."
+            ) from None
 
     @property
     def waits_for(self) -> str:
@@ -276,10 +281,12 @@ class Runner:
             return ended(record, workflow)
         if record.status == "waiting" and not again and not self._journal.ready(start.id):
             return ended(record, workflow)  # nothing has come: not worth a look at its journal
-        if record.status in ("failed", "cancelled"):
+        over = record.status in ("failed", "cancelled")
+        if over:
             await self._journal.reopen(start.id)
         try:
-            return await self._journal.resume(start.id, forget_failures=again)
+            # Only what a run ended with is asked again: a failure that its policy has gone on from (to a person, say) stands.
+            return await self._journal.resume(start.id, forget_failures=over)
         except RunBusy:
             now = self._journal.find(start.id)  # its process may have ended it meanwhile
             if now and now.status not in ("running", "waiting"):
@@ -340,6 +347,10 @@ class Runner:
         cost = log.cost
         if execution.reviewed and (record := self._journal.find(start.id)):
             cost = record.cost  # wages are posted by whoever decides
+            if record.status == "cancelled" and status in ("waiting", "running"):  # while its question was being put
+                status, error, wants, question = "cancelled", ended(record, workflow).error, None, None
+                execution.withdraw()
+                await log.durable()
         if self._ended and execution.no is not None and status in ("done", "failed", "cancelled"):
             await self._ended(execution.no)
         return Run(

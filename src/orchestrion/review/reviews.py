@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from pydantic_core import to_json
 
 from orchestrion.domain import Money, storable
 from orchestrion.errors import ReviewError
@@ -60,7 +63,7 @@ class Reviews:
     def find(self, request_id: str) -> ReviewRequest:
         """A request by its id. Raises ReviewError."""
         hold = hold_of(request_id)
-        found = self._read(hold=hold) if hold is not None else []
+        found = self._read("of_hold", hold=hold) if hold is not None else []
         if not found:
             raise ReviewError(
                 f"there is no review request '{request_id}' in {self._database.path}. `orchestrion review list` shows what there is."
@@ -69,15 +72,15 @@ class Reviews:
 
     def of_run(self, run: int) -> dict[int, ReviewRequest]:
         """A run's requests by their holds."""
-        return {request.hold: request for request in self._read(run=run)}
+        return {request.hold: request for request in self._read("of_run", run=run)}
 
     def open(self, *, batch: str | None = None) -> list[ReviewRequest]:
         """Requests that wait for a decision or for information, the oldest first."""
-        return self._read(open_only=True, batch=batch)
+        return self._read("of_batch", open=1, batch=batch)
 
     def all(self, *, batch: str | None = None) -> list[ReviewRequest]:
         """Every request, the oldest first."""
-        return self._read(batch=batch)
+        return self._read("of_batch", open=0, batch=batch)
 
     def decide(
         self,
@@ -97,30 +100,30 @@ class Reviews:
         for a request that is decided or withdrawn, another digest, a person who may not decide, a value that has not
         the answer's type, a reason or question that is missing, minutes that are no time.
         """
+        if kind not in PAST:
+            raise ReviewError(f"{kind!r} is no decision on request {request.id}: {', '.join(PAST)}.")
         _refuse_closed(request)
-        if len(seen) < 8 or not request.digest.startswith(seen):
+        if not isinstance(seen, str) or len(seen) < 8 or not request.digest.startswith(seen):
             raise ReviewError(
-                f"request {request.id} does not show what was decided on (digest {seen[:32] or '(none)'}, now {request.digest[:12]}). "
+                f"request {request.id} does not show what was decided on (digest {str(seen or '(none)')[:32]}, now {request.digest[:12]}). "
                 f"Look at it again, `orchestrion review show {request.id}`, and decide on what is there."
             )
         if members and by not in members:
             raise ReviewError(f"'{by}' is not one of {request.worker}: {', '.join(members)}. (people in the settings)")
         spent = request.minutes if minutes is None else minutes
-        if not (math.isfinite(spent) and 0 <= spent <= LONGEST_MINUTES):
+        if not (isinstance(spent, int | float) and math.isfinite(spent) and 0 <= spent <= LONGEST_MINUTES):
             raise ReviewError(f"{minutes!r} minutes are no time that a decision takes: give 0 to {LONGEST_MINUTES}.")
         said = _said(request, kind, value, text)
         cost = wages(request.wage, spent)
         return self._commit(request, Decision(kind=kind, by=by, at=time.time(), minutes=spent, cost=cost, text=said))
 
-    def expire(self, request: ReviewRequest) -> Decision:
-        """Decide as the request says for when nobody did in time: it costs nothing. Somebody may have been faster."""
+    def expire(self, request: ReviewRequest) -> ReviewRequest:
+        """Decide as the request says for when nobody did in time: it costs nothing. The request as it is now: somebody may have been faster."""
         kind = request.shown.otherwise if request.shown and request.shown.proposal is not None else "reject"
         late = Decision(kind=kind, by=DEADLINE, at=time.time(), minutes=0.0, cost=0, text="nobody decided in time")
-        try:
-            return self._commit(request, late)
-        except ReviewError:
-            decision = self.find(request.id).decision
-            return decision or late
+        with contextlib.suppress(ReviewError):
+            self._commit(request, late)
+        return self.find(request.id)
 
     def inform(self, request: ReviewRequest, information: str, *, by: str) -> None:
         """Answer the question that a person asked; they are shown it when the run goes on. Raises ReviewError."""
@@ -139,11 +142,9 @@ class Reviews:
             _refuse_closed(self.find(request.id))
         return decision
 
-    def _read(
-        self, *, hold: int | None = None, run: int | None = None, open_only: bool = False, batch: str | None = None
-    ) -> list[ReviewRequest]:
-        bound = {"hold": hold, "run": run, "open": int(open_only), "batch": batch}
-        return [_request(row) for row in self._database.read(self._sql["reviews"], bound)]
+    def _read(self, clause: str, **bound: int | str | None) -> list[ReviewRequest]:
+        rows = self._database.read(f"{self._sql['reviews']}\n{self._sql[clause]}", bound)
+        return [_request(row) for row in rows]
 
 
 def _refuse_closed(request: ReviewRequest) -> None:
@@ -167,10 +168,10 @@ def _said(request: ReviewRequest, kind: DecisionKind, value: Any, text: str | No
         return None
     if kind == "modify":
         return answer_text(request, value)
-    if not (text or "").strip():
+    if not isinstance(text, str) or not text.strip():
         wanted = "a reason" if kind == "reject" else "the question"
         raise ReviewError(f"to {'reject' if kind == 'reject' else 'send back'} request {request.id}, give {wanted}.")
-    return storable(text or "")
+    return storable(text)
 
 
 def answer_text(request: ReviewRequest, value: Any) -> str:
@@ -180,13 +181,30 @@ def answer_text(request: ReviewRequest, value: Any) -> str:
         if not isinstance(value, str) or not value.strip():
             raise ReviewError(f"the answer to request {request.id} is a text, not {str(value)[:80]!r}.")
         return storable(value)
-    from jsonschema import Draft202012Validator  # 60 ms, and only a modified answer needs it
-
-    errors = sorted(Draft202012Validator(dict(schema)).iter_errors(value), key=lambda error: list(error.absolute_path))
+    errors = sorted(_validator(schema).iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
         said = "; ".join(f"{'.'.join(map(str, e.absolute_path)) or 'the answer'}: {e.message}" for e in errors[:3])
         raise ReviewError(f"the answer to request {request.id} does not have its type: {said}. Nothing was decided.")
-    return storable(msgspec.json.encode(value).decode())
+    return storable(to_json(value).decode())
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """Checks a value by a schema, but for what only the type itself can tell, when the run goes on: a pattern that
+    Python's regular expressions do not know, and multiples of binary fractions."""
+    from jsonschema import Draft202012Validator, validators  # 60 ms, and only a modified answer needs it
+
+    rules = Draft202012Validator.VALIDATORS
+
+    def known(name: str) -> Callable[..., Iterator[Any]]:
+        def checked(*given: Any) -> Iterator[Any]:
+            with contextlib.suppress(re.error):
+                yield from rules[name](*given) or ()
+
+        return checked
+
+    own = {"pattern": known("pattern"), "patternProperties": known("patternProperties"), "multipleOf": lambda *_: ()}
+    checks: Any = validators.extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]  # it has no types
+    return checks(dict(schema))
 
 
 def _request(row: Sequence[Any]) -> ReviewRequest:

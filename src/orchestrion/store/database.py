@@ -198,6 +198,7 @@ class Database:
             self._connection.execute(sql["book_open_holds"], (now, first, first | (1 << SERIAL_BITS) - 1))
             self._connection.execute(sql["free_runs"], (process,))
             self._connection.execute(sql["void_cancelled"], (now,))
+            self._connection.execute(sql["withdraw_cancelled"])
             self._connection.execute(sql["end"], (now, process))
 
     @contextlib.contextmanager

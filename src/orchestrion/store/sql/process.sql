@@ -16,6 +16,10 @@ insert into post (hold, kind, amount, at)
 select review.hold, 'void', 0, ? from review join run on run.no = review.run
 where review.state = 'open' and run.status = 'cancelled' and not exists (select 1 from post where post.hold = review.hold);
 
+-- name: withdraw_cancelled
+update review set state = 'withdrawn'
+where state in ('open', 'asked', 'informed') and exists (select 1 from run where run.no = review.run and run.status = 'cancelled');
+
 -- name: book_open_holds
 insert into post (hold, kind, amount, at)
 select hold, 'unknown', amount, ? from hold

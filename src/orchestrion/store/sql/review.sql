@@ -26,9 +26,17 @@ insert into post (hold, kind, amount, at) values (?, ?, ?, ?);
 update review set state = 'informed', information = ?2, informant = ?3 where hold = ?1 and state = 'asked' returning hold;
 
 -- name: reviews
+-- One of the clauses below follows. Those of a hold and of a run find their rows by an index.
 select v.hold, r.id, r.task, r.workflow, r.status, v.key, v.worker, v.wage, v.digest, v.shown, v.asked, v.deadline, v.state,
        v.decision, v.person, v.decided, v.minutes, v.text, v.information, v.informant, p.amount
 from review v join run r on r.no = v.run left join post p on p.hold = v.hold
-where (:hold is null or v.hold = :hold) and (:run is null or v.run = :run) and (:open = 0 or (v.state in ('open', 'asked') and r.status in ('running', 'waiting')))
-  and (:batch is null or r.batch = :batch)
-order by v.hold;
+
+-- name: of_hold
+where v.hold = :hold order by v.hold
+
+-- name: of_run
+where v.run = :run order by v.hold
+
+-- name: of_batch
+where (:open = 0 or (v.state in ('open', 'asked') and r.status in ('running', 'waiting'))) and (:batch is null or r.batch = :batch)
+order by v.hold
