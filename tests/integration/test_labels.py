@@ -215,7 +215,7 @@ def test_a_number_that_slipped_into_two_cells_is_no_label(project):
     rows = sheet(project)
     save(project, [{**row, "score": "HALF"} for row in rows])
     text = (project / "labels.csv").read_bytes()
-    (project / "labels.csv").write_bytes(text.replace(b"HALF", b"0,5"))
+    (project / "labels.csv").write_bytes(text.replace(b'"HALF"', b"0,5"))
     said = command(project, "label", "--in", "labels.csv", status=2)
     assert "row 2, column (behind the last): " in said
     assert "this row has more cells than there are columns" in said
