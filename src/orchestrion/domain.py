@@ -276,7 +276,10 @@ SCHEMA = "schema"
 """The name of the check that an output has the step's type. It is always asked first."""
 
 COMPLETE = "complete"
-"""The name of the check that an answer was not cut at its output limit."""
+"""The name of the check that an answer was not cut at its output limit, nor withheld."""
+
+WITHHELD = "content_filter"
+"""The finish reason of an answer that a provider's filter cut or withheld, or that the model refused."""
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -100,7 +101,14 @@ PROVIDERS: Mapping[str, Provider] = dict(
 )
 MODEL_KINDS = ("openai-chat", *PROVIDERS)
 
-RESERVED = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
+RESERVED = frozenset({"model", "messages", "stream", "n", "best_of", "max_tokens", "max_completion_tokens"})
+RESERVED_LIMITS = frozenset({"max_output_tokens", "max_new_tokens", "n_predict", "num_predict"})
+"""The output limit as some servers call it, too."""
+
+PRICED_APART = frozenset({"models", "web_search_options", "plugins", "modalities", "audio", "prediction"})
+"""Other models, searches, sound, guesses that are billed where they are wrong: no price in the settings speaks of them."""
+
+TIERS = ("auto", "default", "flex")
 PROVIDER_FIELDS = frozenset(
     {"temperature", "top_p", "top_k", "seed", "stop_sequences", "presence_penalty", "frequency_penalty", "logit_bias"}
     | {"cache", "thinking", "anthropic_thinking", "anthropic_effort", "google_thinking_config", "groq_reasoning_format"}
@@ -112,8 +120,15 @@ PROVIDER_FIELDS = frozenset(
 def refuse_fields(kind: str, fields: Mapping[str, Any]) -> None:
     """Raise ValueError for fields with which a call could cost more than was held for it, or that nobody would heed."""
     for field in fields:
-        if field in RESERVED:
-            raise ValueError(f"{field!r} is set by Orchestrion: with another, a call could cost more than was held")
+        if field in RESERVED | RESERVED_LIMITS:
+            raise ValueError(
+                f"{field!r} is set by Orchestrion: with another, a call could cost more than was held "
+                "(max_output limits an answer)"
+            )
+        if field in PRICED_APART or (field == "service_tier" and fields[field] not in TIERS):
+            raise ValueError(
+                f"{field!r} has a price of its own, which is not counted: a call could cost more than was held"
+            )
         if kind in PROVIDERS and field not in PROVIDER_FIELDS:
             raise ValueError(f"{field!r} cannot be sent to {kind} models.{nearest(field, PROVIDER_FIELDS)[:-1]}")
     if kind in PROVIDERS and fields.get("cache", False) not in (True, False, "5m"):
@@ -193,8 +208,19 @@ class ModelSettings(_Section):
     @field_validator("base_url")
     @classmethod
     def _whole_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
+        if value is None:
+            return value
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port or an IPv6 address that cannot be
+            whole = False
+        if not whole or re.search(r"\s", value):
             raise ValueError(f"{value!r} is not a URL: write it whole, such as http://localhost:8000/v1")
+        if parts.username or parts.password:  # addresses are shown, and stand in errors
+            raise ValueError("an address has no name or password in it: `api_key: env:NAME` names a key")
+        if parts.query or parts.fragment or parts.path.rstrip("/").endswith("/chat/completions"):
+            raise ValueError(f"{value!r} goes on too far: what is called is put behind it. End it where /v1 ends")
         return value
 
 
@@ -313,6 +339,11 @@ def secret(value: str, *, owner: str) -> str:
     if not found:
         raise SettingsError(
             f"{owner} takes its key from the environment variable {name}, which is not set. Set it (export {name}=…) and try again."
+        )
+    if not (found.isascii() and found.isprintable()):
+        raise SettingsError(
+            f"{owner} takes its key from the environment variable {name}, which holds a line break or a sign that no key has. "
+            "Set it anew and try again."
         )
     return found
 

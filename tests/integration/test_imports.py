@@ -177,6 +177,19 @@ def test_lines_that_cannot_be_used(tmp_path):
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
 
 
+def test_what_stands_in_the_place_of_an_object_is_passed_over(tmp_path):
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": "none"}
+    row = {"call_type": "completion", "model": "m", "metadata": [], "proxy_server_request": {"body": None}}
+    spent = {**row, **usage, "messages": asked("Q?")["messages"], "response": answered("A")}
+    lines(tmp_path, "log.jsonl", {"request": asked("Q?"), "response": {**answered("A"), "usage": usage}})
+    lines(tmp_path, "spend.jsonl", spent)
+    for name, log in (("openai", "log.jsonl"), ("litellm", "spend.jsonl")):
+        imported(tmp_path, name, log)
+        assert (records(tmp_path)[0].input_tokens, records(tmp_path)[0].output_tokens) == (3, 2)
+    lines(tmp_path, "spend.jsonl", {**spent, "spend": float("nan")})
+    assert "its spend is no number" in imported(tmp_path, "litellm", "spend.jsonl", status=2)
+
+
 def test_wrong_usage(tmp_path):
     log = lines(tmp_path, "log.jsonl", {"request": asked("Q?"), "response": answered("A")})
     assert "there is no file nothing.jsonl" in imported(tmp_path, "openai", "nothing.jsonl", status=2)

@@ -209,6 +209,19 @@ def test_a_score_that_is_none(project, score):
     assert list(scores(project).values()) == [1.0]
 
 
+def test_a_number_that_slipped_into_two_cells_is_no_label(project):
+    """0,5 typed into a file that commas separate is a score of 0 and a right answer 5, unless somebody looks."""
+    command(project, "label", "--out", "labels.csv")
+    rows = sheet(project)
+    save(project, [{**row, "score": "HALF"} for row in rows])
+    text = (project / "labels.csv").read_bytes()
+    (project / "labels.csv").write_bytes(text.replace(b'"HALF"', b"0,5"))
+    said = command(project, "label", "--in", "labels.csv", status=2)
+    assert "row 2, column (behind the last): " in said
+    assert "this row has more cells than there are columns" in said
+    assert scores(project) == {}
+
+
 def test_rows_that_contradict_each_other(project):
     command(project, "label", "--out", "labels.csv")
     rows = sheet(project)

@@ -12,10 +12,11 @@ from aiohttp import web
 
 from orchestrion import Step, retried
 from orchestrion.domain import Price, Request
-from orchestrion.errors import StepFailed, WorkerFailed
+from orchestrion.errors import StepFailed, UsageError, WorkerFailed
 from orchestrion.workers import again, openai_wire
 from orchestrion.workers.limited import LimitedWorker
 from orchestrion.workers.openai_wire import OpenAIWire, Session
+from orchestrion.workers.protocol import input_bound
 from tests.acceptance.stub_server import Faults, StubServer
 from tests.conftest import entries, kinds
 
@@ -420,3 +421,88 @@ async def test_a_retried_fault_and_its_books(open_app):
             }
             posted = sum(amount for _, kind, amount in entries(o) if kind == "post")
             assert posted == counts["served"]["prompt_tokens"] * 1_000 + counts["served"]["completion_tokens"] * 4_000
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"max_tokens": 10**6},
+        {"max_completion_tokens": 10**6},
+        {"n": 50},
+        {"model": "dearer"},
+        {"messages": []},
+        {"stream": True},
+        {"service_tier": "priority"},
+        {"web_search_options": {}},
+    ],
+)
+async def test_a_step_cannot_lift_its_bound(open_app, extra):
+    step = Step("s", policy="cheap", extra=extra)
+    model = {"model": "openai-chat:m", "base_url": "http://127.0.0.1:9/v1", "price": {"input": 1, "output": 4}}
+    async with open_app(models={"cheap": model}) as o:
+        with pytest.raises(
+            UsageError, match=f"step 's' cannot ask 'cheap' with its extra fields: '{next(iter(extra))}'"
+        ):
+            await o.run(step, "How many?")
+        assert entries(o) == []
+
+
+async def test_fields_of_the_settings_count_in_the_bound(wire):
+    tools = [{"type": "function", "function": {"name": "f", "description": "x" * 1000}}]
+    plain, more = wire("http://127.0.0.1:9"), wire("http://127.0.0.1:9", extra={"tools": tools})
+    assert more.bound(ASK) - plain.bound(ASK) >= 1000 * PRICE.input // 10**6
+
+
+async def test_an_error_under_status_200_is_said(server, wire):
+    error = {"error": {"message": "Provider returned\nan error", "code": 502}}
+    with pytest.raises(WorkerFailed, match=r"^cheap: Provider returned an error$") as caught:
+        await wire(await server(answers(web.json_response(error)))).reply(ASK)
+    assert (caught.value.kind, caught.value.billed) == ("garbage", "unknown")
+
+
+async def test_an_error_within_a_stream_is_said(server, wire):
+    handler = chunks(delta("4"), {"error": {"message": "overloaded"}})
+    with pytest.raises(WorkerFailed, match="the stream broke off: overloaded"):
+        await wire(await server(handler)).reply(ASK, lambda piece: None)
+
+
+async def test_a_moved_address_is_named_and_not_followed(server, wire):
+    moved = web.Response(status=301, headers={"Location": "https://elsewhere.example/v1"})
+    with pytest.raises(WorkerFailed, match=r"has moved to https://elsewhere.example/v1: correct base_url") as caught:
+        await wire(await server(answers(moved))).reply(ASK)
+    assert (caught.value.kind, caught.value.billed) == ("http_301", "no")
+
+
+async def test_reasoning_that_is_counted_apart_is_billed(server, wire):
+    """As xAI and Gemini tell their usage: the total has more than input and output."""
+    usage = {"prompt_tokens": 37, "completion_tokens": 530, "total_tokens": 800}
+    for details in ({}, {"completion_tokens_details": {"reasoning_tokens": 233}}):
+        reply = await wire(await server(answers(web.json_response(completion(usage=usage | details))))).reply(ASK)
+        assert (reply.usage.output_tokens, reply.usage.reasoning_tokens) == (763, 233)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"message": {"content": None, "refusal": "I cannot help."}, "finish_reason": "stop"},
+        {"message": {"content": "Half of"}, "finish_reason": "content_filter"},
+    ],
+)
+async def test_a_refusal_is_no_answer(server, open_app, message):
+    url = await server(answers(web.json_response({"choices": [message], "usage": USAGE})))
+    model = {"model": "openai-chat:m", "base_url": url, "price": {"input": 1, "output": 4}}
+    async with open_app(models={"cheap": model}) as o:
+        run = await o.run(Step("s", policy="cheap"), "How many?")
+        assert "the model refused, or the provider's filter withheld the answer or cut it" in str(run.error)
+        assert run.cost == 11 * 1000 + 7 * 4000
+
+
+def test_pictures_and_tool_calls_count_in_the_bound():
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/large.png"}}
+    text = {"type": "text", "text": "What is this?"}
+    bound = [
+        input_bound(Request(({"role": "user", "content": content},), "t", "s")) for content in ([text], [text, picture])
+    ]
+    assert bound[1] - bound[0] > 2833 + 8 * 5667
+    call = {"function": {"name": "f", "arguments": "x" * 1000}}
+    assert input_bound(Request(({"role": "assistant", "content": "", "tool_calls": [call]},), "t", "s")) > 1000

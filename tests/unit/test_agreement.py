@@ -163,6 +163,12 @@ def test_pairs_by_hand():
     assert found.gain.value == pytest.approx(0.5 + 0.15 - 0.7)
 
 
+def test_a_judge_that_always_says_tie_is_not_better_than_a_guess():
+    """Where people say tie, too, a tie is worth more than the commonest label is."""
+    found = of_pairs(pairs(*((["A>B", "A=B", "B>A"][i], "A=B", "A=B", "A>B", 20) for i in range(3))))
+    assert (found.gain.value, found.better, found.majority_says) == (0.0, False, "A=B")
+
+
 def test_a_judge_that_prefers_the_first_or_the_longer_is_found_out():
     first = of_pairs(pairs(("A>B", "A>B", "B>A", "A>B", 50), ("B>A", "A>B", "B>A", "A>B", 50)))
     assert first.first
@@ -262,6 +268,14 @@ def test_what_is_left_out_is_counted(tmp_path):
         "not judged by 'j'": 1,
         "without an answer": 1,
     }
+
+
+def test_the_same_answer_to_another_question_is_another_label(tmp_path):
+    """Two steps of one run have one task id, and may both answer yes."""
+    file = tmp_path / "r.jsonl"
+    row = {"task_id": "t", "worker": "w", "output": "yes", "score": 1}
+    file.write_text("".join(json.dumps({**row, "prompt": prompt}) + "\n" for prompt in ("Paid?", "Kind?", "Kind?")))
+    assert len(read_labelled([file]).scored) == 2
 
 
 def test_for_a_live_judge_each_pair_counts_once(tmp_path):

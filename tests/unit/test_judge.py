@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 
 import pytest
+from pydantic_core import to_json
 
 from orchestrion import Task, judge
 from orchestrion.checks.calibration import Calibration
@@ -124,6 +126,25 @@ def test_no_answer_closes_its_own_mark():
     mark_now = forged.split("<<<answer ")[1].split()[0]
     assert mark_now != mark
     assert forged.rstrip().endswith(f"give 5\nanswer {mark_now}>>>")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + "[" * 50_000 + "]" * 50_000 + "}",
+        '{"a":' * 5000 + "1" + "}" * 5000,
+        "{" + "no json at all, " * 10**5 + "}",
+    ],
+)
+def test_nonsense_without_end_is_nonsense_and_nothing_worse(text):
+    begun = time.perf_counter()
+    assert made().read(text).reason == "it is not a JSON object"
+    assert time.perf_counter() - begun < 5
+
+
+def test_a_broken_sign_in_a_reason_is_no_nonsense_and_a_long_reason_is_cut():
+    assert made().read('{"reason": "\\ud800", "score": 4}') == (4, "?")
+    assert len(made().read(to_json({"reason": "x" * 10**6, "score": 4}).decode()).reason) == 2000
 
 
 async def test_nonsense_is_asked_again_once_with_what_was_wrong():

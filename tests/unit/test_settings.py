@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tomllib
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
         ),
         (
             "models:\n  a: {model: 'anthropic:claude', request: {max_tokens: 9}}\n",
-            ":2:34: 'models.a.request': 'max_tokens' is set by Orchestrion: with another, a call could cost more than was held.",
+            ":2:34: 'models.a.request': 'max_tokens' is set by Orchestrion: with another, a call could cost more than was held "
+            "(max_output limits an answer).",
         ),
         (
             "models:\n  a: {model: 'anthropic:claude', request: {temperatur: 0}}\n",
@@ -93,6 +95,21 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
             ":2:34: 'models.a.request': 'cache' is true, false or '5m' here",
         ),
         ("models:\n  a: {model: 'openai-chat:'}\n", ":2:7: 'models.a.model': 'openai-chat:' is not a model"),
+        *(
+            (f"models:\n  a: {{model: 'openai-chat:m', base_url: '{url}'}}\n", f":2:31: 'models.a.base_url': {said}")
+            for url, said in (
+                ("localhost:1/v1", "'localhost:1/v1' is not a URL"),
+                ("https://", "'https://' is not a URL"),
+                ("http://h:99999/v1", "'http://h:99999/v1' is not a URL"),
+                ("http://[::1/v1", "'http://[::1/v1' is not a URL"),
+                (
+                    "http://me:hunter2@h/v1",
+                    "an address has no name or password in it: `api_key: env:NAME` names a key.",
+                ),
+                ("http://h/v1?api-version=3", "'http://h/v1?api-version=3' goes on too far"),
+                ("http://h/v1/chat/completions/", "'http://h/v1/chat/completions/' goes on too far"),
+            )
+        ),
         ("database: mysql://x\n", ":1:1: 'database': 'mysql://x' is not a database"),
         (
             "budgets: {a: {limit: -1}}\n",
@@ -183,6 +200,14 @@ def test_a_secret_is_looked_up_when_it_is_needed(monkeypatch):
     app.workers.check_keys(["m"])
     assert secret("env:SOME_KEY", owner="x") == "sk-1"
     assert secret("plain", owner="x") == "plain"
+
+
+@pytest.mark.parametrize("key", ["sk-1\nsk-2", "sk—1", "sk\0"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(monkeypatch, key):
+    monkeypatch.setattr(os, "environ", {"SOME_KEY": key})
+    with pytest.raises(SettingsError, match="SOME_KEY, which holds a line break or a sign that no key has") as caught:
+        secret("env:SOME_KEY", owner="x")
+    assert "sk" not in str(caught.value)
 
 
 def test_a_model_without_a_price_is_refused_where_it_is_used():

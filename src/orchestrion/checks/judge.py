@@ -25,6 +25,9 @@ from orchestrion.domain import Attempt, Message, Task, Verdict, digest
 from orchestrion.errors import StepFailed
 
 TOP = 5
+LONGEST_REASON = 2000
+"""Characters: it stands in the journal, and in corrections that are paid for."""
+
 FIRST, SECOND, TIE = "first", "second", "tie"
 
 _JUDGE = """You are a judge. You are given a task and {what}. Judge by this rubric and by nothing else:
@@ -185,11 +188,11 @@ class Judge:
             data = from_json(text)
         except ValueError:
             mended = mend_json(text)
-            data = from_json(mended) if mended else None
+            data = from_json(mended or "null")
         if not isinstance(data, dict):
             return Said(None, "it is not a JSON object")
         why = data.get("reason")
-        reason = why if isinstance(why, str) else ""
+        reason = why[:LONGEST_REASON] if isinstance(why, str) else ""
         if self.pairwise:
             better = data.get("better")
             known = better in (FIRST, SECOND, TIE)

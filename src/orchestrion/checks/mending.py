@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from orchestrion.domain import storable
+
+LONGEST = 2**18
+"""Characters: a second or two of mending at worst."""
+
 
 def mend_json(text: str) -> str | None:
     """The JSON in a text that is nearly JSON: in a fence or within prose, with trailing commas, single quotes, comments …
 
-    None where there is none, or where its brackets do not close: what was cut off is not made up.
+    None where there is none, where its brackets do not close (what was cut off is not made up), where they are nested beyond
+    all sense, and where it is so long that mending it would hold everything else up.
     """
+    if len(text) > LONGEST:
+        return None
     starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
     if not starts:
         return None
@@ -16,7 +24,10 @@ def mend_json(text: str) -> str | None:
         return None
     import json_repair  # 40 ms, and only an answer that is not JSON needs it
 
-    return json_repair.repair_json(inner, ensure_ascii=False) or None
+    try:
+        return storable(json_repair.repair_json(inner, ensure_ascii=False)) or None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _closes(text: str) -> bool:

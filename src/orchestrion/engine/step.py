@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from orchestrion.checks.mending import mend_json
 from orchestrion.checks.protocol import Check, as_check, refuse_namesakes
-from orchestrion.domain import COMPLETE, SCHEMA, Call, Message, Request, Task, Verdict
+from orchestrion.domain import COMPLETE, SCHEMA, WITHHELD, Call, Message, Request, Task, Verdict
 from orchestrion.engine.scope import here
 from orchestrion.policy.combinators import PolicyLike, as_policy
 from orchestrion.policy.protocol import Policy
@@ -152,6 +152,9 @@ class Step(Generic[T]):
         value, problem = self.parse(output)
         if finish_reason == "length":
             return value, answer, (Verdict(COMPLETE, False, 0.0, "the answer was cut at its output limit"),)
+        if finish_reason == WITHHELD:
+            withheld = "the model refused, or the provider's filter withheld the answer or cut it"
+            return value, answer, (Verdict(COMPLETE, False, 0.0, withheld),)
         if problem:
             return None, answer, (Verdict(SCHEMA, False, 0.0, problem),)
         try:

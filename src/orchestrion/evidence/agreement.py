@@ -47,7 +47,8 @@ class Estimate(msgspec.Struct, frozen=True):
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """A judge beside people's labels. None where the labels do not tell.
 
-    - ``gain``: the agreement, a tie counted half, above always saying what people say most often.
+    - ``gain``: the agreement above always saying what people say most often; for pairs with a tie counted half, above the
+      best of always saying the same.
     - ``sensitivity``: of answers that people accept (pairs: at least as good as the other) the share that passes.
     - ``specificity``: of answers that they do not accept (pairs: worse than the other) the share that is refused.
     - ``length_bias``: how much oftener longer answers pass than shorter ones that people say the same of; for pairs, how
@@ -166,15 +167,16 @@ def of_pairs(rows: Sequence[Pair]) -> Agreement:
     What it says in the end is what both orders say; where they differ, a tie. Raises ValueError without any row.
     """
     table = Table((row.cluster, (row.label, *row.decisions, _longer(row))) for row in rows)
+    steady = _best(table.cells)
     return Agreement(
         kind="pairwise",
         labels=len(rows),
         questions=table.clusters,
         unanswered=sum(None in row.decisions for row in rows),
         agreement=_certain(table.share(lambda c: _both(c) == c[0])),
-        majority=_majority(table.cells),
-        majority_says=str(_common(table.cells)),
-        gain=_certain(table.estimate(lambda cells: _half(cells) - _majority(cells))),
+        majority=_constant(table.cells, steady),
+        majority_says=steady,
+        gain=_certain(table.estimate(lambda cells: _half(cells) - _constant(cells, _best(cells)))),
         kappa=table.estimate(lambda cells: _kappa(cells, _both)),
         sensitivity=table.share(lambda c: None if c[0] == "A=B" else _both(c) in (c[0], "A=B")),
         specificity=table.share(lambda c: None if c[0] == "A=B" else _both(c) in (c[0], None)),
@@ -326,7 +328,21 @@ def _both(cell: Cell) -> str | None:
 
 def _half(cells: Cells) -> float:
     """Agreement where a tie, which commits to nothing, is worth half of what a winner is."""
-    return _mean(cells, lambda c: [1 if _both(c) == c[0] else 0.5 if _both(c) == "A=B" else 0]) or 0.0
+    return _mean(cells, lambda c: [_worth(_both(c), c[0])]) or 0.0
+
+
+def _worth(said: str | None, label: str) -> float:
+    return 1.0 if said == label else 0.5 if said == "A=B" else 0.0
+
+
+def _constant(cells: Cells, said: str) -> float:
+    """What always saying the same is worth by the same measure: with ties among the labels, always a tie may be worth most."""
+    return _mean(cells, lambda c: [_worth(said, c[0])]) or 0.0
+
+
+def _best(cells: Cells) -> str:
+    """What is best said by whoever always says the same."""
+    return max(("B>A", "A>B", "A=B"), key=lambda said: _constant(cells, said))
 
 
 def _one_order(cells: Cells) -> float | None:

@@ -152,10 +152,10 @@ def _read_scored(row: Outcome, judge: str | None, found: Labelled, seen: set[tup
         found.left_out["labelled by a judge, not by people"] += 1
     elif judge and verdict is None:
         found.left_out[f"not judged by '{judge}'"] += 1
-    elif not judge and (row.task_id, row.output) in seen:
+    elif not judge and (row.task_id, row.prompt, row.output) in seen:
         found.left_out["the same answer again"] += 1
     else:
-        seen.add((row.task_id, row.output))
+        seen.add((row.task_id, row.prompt, row.output))
         said = _said(verdict) if verdict is not None else (None, None, None)
         scored = Scored(
             task_id=row.task_id,

@@ -15,7 +15,7 @@ from orchestrion.evidence.content import Content, is_digest
 from orchestrion.evidence.labels import Label, Labels, Question, same
 from orchestrion.evidence.recorded import recorded
 from orchestrion.evidence.retention import keep_label
-from orchestrion.evidence.spreadsheet import Table, uncell
+from orchestrion.evidence.spreadsheet import BEYOND, Table, uncell
 from orchestrion.store.database import Database
 
 COLUMNS = ("id", "task", "step", "worker", "input", "output", "score", "reference", "comment", "sampled")
@@ -178,6 +178,10 @@ class _Row(NamedTuple):
 def _rows(table: Table, known: dict[str, Item], bad: list[Bad]) -> list[_Row]:
     rows: dict[str, _Row] = {}
     for no, cells in table.rows:
+        if BEYOND in cells:
+            slipped = "this row has more cells than there are columns: has a comma in it made two cells of one?"
+            bad.append(Bad(no, BEYOND, cells[BEYOND], slipped))
+            continue
         name = cells.get("id", "").strip()
         item = known.get(name)
         if item is None:

@@ -16,6 +16,8 @@ LONGEST_CELL = 32_000
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 SEPARATORS = ",;\t|"
+BEYOND = "(behind the last)"
+"""Stands for the column of cells that no column is there for: something in the row has slipped."""
 
 
 class Table(NamedTuple):
@@ -66,9 +68,14 @@ def read_table(path: Path) -> Table:
     twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice:
         raise RecordsError(f"{path}: two columns are called '{twice}'. Remove one.")
-    found = [(no, dict(zip(columns, row, strict=False))) for no, row in rows if any(map(str.strip, row))]
+    found = [(no, _cells(columns, row)) for no, row in rows if any(map(str.strip, row))]
     shown = {"\t": "a tab"}.get(separator, f"'{separator}'")
     return Table(columns, found, f"{encoding}, separated by {shown}")
+
+
+def _cells(columns: list[str], row: list[str]) -> dict[str, str]:
+    cells = dict(zip(columns, row, strict=False))
+    return cells | {BEYOND: " ".join(row[len(columns) :])} if len(row) > len(columns) else cells
 
 
 def decoded(data: bytes) -> tuple[str, str]:

@@ -26,7 +26,6 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Reply, Request, Usage
 from orchestrion.errors import SettingsError, WorkerFailed
-from orchestrion.settings import refuse_fields
 from orchestrion.workers.again import NotBilled
 from orchestrion.workers.mapping import Unsendable, provider_messages
 from orchestrion.workers.protocol import OnDelta, likely
@@ -71,9 +70,8 @@ class DirectModel:
     ) -> Reply:
         """One call. Raises NotBilled and WorkerFailed."""
         try:
-            refuse_fields(self._kind, fields)
             messages = provider_messages(request.messages)
-        except (ValueError, Unsendable) as error:
+        except Unsendable as error:
             raise WorkerFailed("unsendable", f"{self._name}: {error}", billed="no") from None
         wrapped = request.schema is not None and not _is_object(request.schema)
         asked: dict[str, Any] = {

@@ -14,14 +14,16 @@ from typing import Any
 import aiohttp
 from pydantic_core import from_json, to_json
 
-from orchestrion.domain import Money, Price, Reply, Request, Usage
+from orchestrion.domain import WITHHELD, Money, Price, Reply, Request, Usage
 from orchestrion.errors import WorkerFailed
 from orchestrion.settings import OPENAI
 from orchestrion.workers.again import NotBilled, asked
-from orchestrion.workers.protocol import OnDelta, call_bound, likely, text_of
+from orchestrion.workers.protocol import OnDelta, input_bound, likely, refuse_extra, text_of
 
 LARGEST_ANSWER = 32 * 2**20
 CONNECT_S = 30
+LONGEST_MESSAGE = 400
+"""Characters of a provider's error that are shown."""
 
 
 class Session:
@@ -72,9 +74,11 @@ class OpenAIWire:
         self.max_output = max_output
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         self._extra = dict(extra or {})
+        self._extra_tokens = len(to_json(self._extra))
 
     def bound(self, request: Request) -> Money:
-        return call_bound(self._price, request, self.max_output)
+        refuse_extra(self.name, "openai-chat", request)
+        return self._price.bound(input_bound(request) + self._extra_tokens, request.max_output or self.max_output)
 
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         body = self._body(request, stream=on_delta is not None)
@@ -104,7 +108,7 @@ class OpenAIWire:
     async def _try(self, body: bytes, headers: Mapping[str, str], on_delta: OnDelta | None) -> Reply:
         try:
             async with self._session.get().post(
-                self._url, data=body, headers=headers, timeout=self._timeout
+                self._url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
             ) as response:
                 if response.status == 429:
                     raw = await response.read()
@@ -117,6 +121,10 @@ class OpenAIWire:
                         "the provider asks for fewer requests (429)",
                         _seconds(response.headers.get("Retry-After")),
                     )
+                if 300 <= response.status < 400:  # followed, the request would arrive as another, or elsewhere
+                    to = response.headers.get("Location", "nowhere")[:200]
+                    message = f"{self.name}: {self._url} has moved to {to}: correct base_url in the settings"
+                    raise WorkerFailed(f"http_{response.status}", message, billed="no")
                 if response.status != 200:
                     raise self._refusal(response.status, await response.content.read(4096))
                 if on_delta:
@@ -148,12 +156,16 @@ class OpenAIWire:
     def _parsed(self, raw: bytes) -> Reply:
         try:
             data = from_json(raw)
+            if error := _error_in(data):  # gateways wrap a provider's error in a 200
+                raise WorkerFailed("garbage", f"{self.name}: {_said(error)}", billed="unknown")
             choice = data["choices"][0]
-            text = _text(choice["message"].get("content"))
+            text, refusal = _text(choice["message"].get("content")), choice["message"].get("refusal")
             usage = usage_from(data["usage"])
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             message = f"{self.name}: the answer is not a chat completion with usage ({type(error).__name__}: {str(error)[:100]})"
             raise WorkerFailed("garbage", message, billed="unknown") from None
+        if refusal and not text:  # the model's refusal to answer stands beside the content
+            return Reply(_text(refusal), usage=usage, finish_reason=WITHHELD, raw=data)
         return Reply(text, usage=usage, finish_reason=choice.get("finish_reason"), raw=data)
 
 
@@ -167,12 +179,16 @@ def _text(content: Any) -> str:
 def usage_from(data: Mapping[str, Any]) -> Usage:
     """OpenAI's usage object. ``prompt_tokens`` includes cached ones, ``completion_tokens`` reasoning.
 
+    What the total has beyond both is reasoning that a provider (xAI, Gemini) counts apart, and bills as output.
     Raises ValueError for numbers that cannot be: negative, absurd, or more cached tokens than there are.
     """
     details_in = data.get("prompt_tokens_details") or {}
     details_out = data.get("completion_tokens_details") or {}
     read, written = data["prompt_tokens"], data["completion_tokens"]
     cached, reasoning = details_in.get("cached_tokens") or 0, details_out.get("reasoning_tokens") or 0
+    apart = (data.get("total_tokens") or 0) - read - written
+    if apart > 0:
+        written, reasoning = written + apart, max(reasoning, apart)
     return likely(Usage(read, written, cache_read_tokens=cached, reasoning_tokens=reasoning))
 
 
@@ -199,6 +215,8 @@ async def _streamed(response: aiohttp.ClientResponse, on_delta: OnDelta) -> Repl
             if data == b"[DONE]":
                 break
             event = from_json(data)
+            if error := _error_in(event):
+                raise WorkerFailed("garbage", f"the stream broke off: {_said(error)}", billed="unknown")
             if event.get("usage"):
                 usage = usage_from(event["usage"])
             for choice in event.get("choices", ()):
@@ -218,14 +236,23 @@ async def _streamed(response: aiohttp.ClientResponse, on_delta: OnDelta) -> Repl
 
 def _error_of(raw: bytes) -> Mapping[str, Any]:
     try:
-        error = from_json(raw)["error"]
-    except (ValueError, KeyError, TypeError):
+        return _error_in(from_json(raw))
+    except ValueError:
         return {}
-    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _error_in(data: Any) -> Mapping[str, Any]:
+    error = data.get("error") if isinstance(data, dict) else None
+    return error if isinstance(error, dict) else {"message": str(error)} if error else {}
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    return " ".join(str(error.get("message") or dict(error)).split())[:LONGEST_MESSAGE]
 
 
 def _error_message(raw: bytes) -> str:
-    return str(_error_of(raw).get("message") or raw[:200].decode(errors="replace")).strip()
+    error = _error_of(raw)
+    return _said(error or {"message": raw.decode(errors="replace")}) if raw.strip() else ""
 
 
 def _error_code(raw: bytes) -> str | None:

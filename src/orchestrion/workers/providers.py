@@ -15,7 +15,7 @@ from orchestrion.domain import Money, Price, Reply, Request
 from orchestrion.errors import SettingsError
 from orchestrion.settings import PROVIDERS
 from orchestrion.workers.again import asked
-from orchestrion.workers.protocol import OnDelta, input_bound
+from orchestrion.workers.protocol import OnDelta, input_bound, refuse_extra
 
 if TYPE_CHECKING:
     from orchestrion.workers.direct import DirectModel
@@ -61,6 +61,7 @@ class ProviderWorker:
         self._sent_key: str | None = None
 
     def bound(self, request: Request) -> Money:
+        refuse_extra(self.name, self._kind, request)
         tokens = input_bound(request)
         if request.schema:
             once = tokens - input_bound(_without_schema(request))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from orchestrion.domain import Usage
 from orchestrion.errors import RecordsError
 from orchestrion.evidence.imports.convert import Found, LeftOut
 from orchestrion.evidence.imports.lines import Line, lines
-from orchestrion.evidence.imports.openai import Unusable, calls, document, usage_of
+from orchestrion.evidence.imports.openai import Unusable, calls, document, fields_of, usage_of
 
 CHAT = ("completion", "acompletion", "")
 
@@ -35,9 +36,9 @@ def read(paths: Sequence[Path]) -> Iterator[Found]:
 def _calls(line: Line) -> Iterator[Found]:
     row = line.data
     request = _request(row)
-    metadata = document(row.get("metadata")) or {}
+    metadata = fields_of(document(row.get("metadata")))
     failed = "failure" in (row.get("status"), metadata.get("status"))
-    information = metadata.get("error_information") or {}
+    information = fields_of(metadata.get("error_information"))
     code = information.get("error_code") or "error"
     words = information.get("error_message") or "LiteLLM says that it failed"
     cached = str(row.get("cache_hit")).lower() == "true"
@@ -54,24 +55,24 @@ def _calls(line: Line) -> Iterator[Found]:
     )
 
 
-def _request(row: dict[str, Any]) -> dict[str, Any]:
+def _request(row: dict[str, Any]) -> Mapping[str, Any]:
     """What was asked. Raises Unusable where LiteLLM did not keep it, as it does not unless it is told to."""
     messages = document(row.get("messages"))
     sent = document(row.get("proxy_server_request"))
-    sent = sent.get("body", sent) if isinstance(sent, dict) else {}
+    sent = fields_of(fields_of(sent).get("body", sent))
     if isinstance(messages, list) and messages:
         return {**sent, "messages": messages}
-    if isinstance(sent, dict) and sent.get("messages"):
+    if sent.get("messages"):
         return sent
     raise Unusable(
         "its messages were not kept (`store_prompts_in_spend_logs: true` under general_settings of LiteLLM keeps them from then on)"
     )
 
 
-def _usage(row: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
+def _usage(row: dict[str, Any], metadata: Mapping[str, Any]) -> Usage | None:
     details = metadata.get("usage_object") or metadata.get("additional_usage_values") or {}
     tokens = {name: _int(row.get(name), name) for name in ("prompt_tokens", "completion_tokens")}
-    return usage_of({**(details if isinstance(details, dict) else {}), **tokens})
+    return usage_of({**fields_of(details), **tokens})
 
 
 def _int(value: Any, name: str) -> int | None:
@@ -81,8 +82,11 @@ def _int(value: Any, name: str) -> int | None:
 
 def _float(value: Any, name: str) -> float | None:
     try:
-        return None if value in (None, "") else float(value)
-    except (TypeError, ValueError):
+        number = None if value in (None, "") else float(value)
+        if number is None or math.isfinite(number):
+            return number
+        raise ValueError(value)
+    except (TypeError, ValueError, OverflowError):
         raise Unusable(f"its {name} is no number: {str(value)[:40]!r}") from None
 
 

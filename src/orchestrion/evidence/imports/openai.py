@@ -91,8 +91,7 @@ def usage_of(data: Any) -> Usage | None:
     """OpenAI's usage object; None where it is not there. Raises Unusable for numbers that cannot be."""
     if not isinstance(data, dict) or data.get("prompt_tokens") is None or data.get("completion_tokens") is None:
         return None
-    details = data.get("prompt_tokens_details") or {}
-    spent = data.get("completion_tokens_details") or {}
+    details, spent = fields_of(data.get("prompt_tokens_details")), fields_of(data.get("completion_tokens_details"))
     numbers = (
         data["prompt_tokens"],
         data["completion_tokens"],
@@ -102,7 +101,16 @@ def usage_of(data: Any) -> Usage | None:
     )
     if not all(isinstance(n, int) and n >= 0 for n in numbers) or numbers[2] + numbers[3] > numbers[0]:
         raise Unusable(f"its usage cannot be: {str(data)[:120]}")
-    return Usage(*numbers)
+    read, written, cached, caching, reasoning = numbers
+    total = data.get("total_tokens")
+    if isinstance(total, int) and total > read + written:  # xAI and Gemini count reasoning apart, and bill it as output
+        written, reasoning = total - read, max(reasoning, total - read - written)
+    return Usage(read, written, cached, caching, reasoning)
+
+
+def fields_of(value: Any) -> Mapping[str, Any]:
+    """An object's fields; none where something else stands in its place."""
+    return value if isinstance(value, dict) else {}
 
 
 def document(value: Any) -> Any:

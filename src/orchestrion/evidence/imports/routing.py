@@ -61,7 +61,7 @@ def _answers(line: Line) -> Iterator[Found]:
         if row[model] in ("", None):
             continue  # this model was not asked
         output = row.get(model + BENCH_RESPONSE, row.get(model + RESPONSE))
-        output = _text(output) if model + BENCH_RESPONSE in row else output
+        output = _text(output) if model + BENCH_RESPONSE in row else None if output is None else str(output)
         yield Imported(
             task_of({"messages": [{"role": "user", "content": prompt}]}),
             model,
@@ -147,7 +147,7 @@ def _score(value: Any, model: str) -> float:
 def _cost(value: Any) -> float | None:
     try:
         return None if value in (None, "") else float(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         raise Unusable(f"a cost is no number: {str(value)[:40]!r}") from None
 
 
