@@ -57,6 +57,13 @@ def note(text: str) -> None:
         complain(text)
 
 
+def typed(text: str, placeholder: str) -> str:
+    """What somebody typed. Raises UsageError where they pasted a suggested command with its placeholder still in it."""
+    if text == placeholder:
+        raise UsageError(f"put what you want to say in the place of {placeholder}. Nothing was done.")
+    return text
+
+
 def complain(text: str) -> None:
     """A line on stderr that matters. Nobody reading stderr is no reason to leave the work."""
     with contextlib.suppress(BrokenPipeError):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from orchestrion.app import Orchestrion
 from orchestrion.cli.complete import batches
 from orchestrion.cli.load import config_option, money, open_existing
-from orchestrion.cli.output import examples, note, output_options, result
+from orchestrion.cli.output import examples, note, output_options, result, typed
 from orchestrion.cli.review_text import ago, request_json, request_lines, until
 from orchestrion.domain import Money, usd
 from orchestrion.errors import ReviewError
@@ -76,17 +77,13 @@ def show_request(request_id: str, *, as_json: bool, config: str | None) -> None:
     async def show() -> None:
         async with open_existing(config) as o:
             request = o.review(request_id)
+        result(request_lines(request), lambda: request_json(request, full=True), as_json=as_json)
         if as_json:
-            click.echo(to_json(request_json(request, full=True)).decode())
             return
-        for line in request_lines(request):
-            click.echo(line)
         if request.state == "open":
-            click.echo()
-            click.echo(
-                f"orchestrion review decide {request.id} {'|'.join(VERBS)} [TEXT] --seen {request.digest[:12]}",
-                err=True,
-            )
+            note(f"\norchestrion review decide {request.id} {'|'.join(VERBS)} [TEXT] --seen {request.digest[:12]}")
+        elif request.state == "asked":
+            note(f"\nIts task's owner answers: orchestrion review inform {request.id} TEXT")
 
     asyncio.run(show())
 
@@ -142,7 +139,7 @@ def decide(
                 seen=digest,
                 by=who or _who(o, request),
                 value=value,
-                text=None if chosen == "modify" else said,
+                text=None if chosen == "modify" or said is None else typed(said, "TEXT"),
                 minutes=minutes,
             )
             shown = money(o.settings)
@@ -163,8 +160,8 @@ def inform(request_id: str, information: str, *, who: str | None, as_json: bool,
     async def go() -> None:
         async with open_existing(config) as o:
             request = o.review(request_id)
-            await o.inform(request_id, _text(information), by=who or _login())
-        said = f"request {request_id} has its information: `orchestrion runs resume '{request.run_id}'` puts the question to {request.worker} again."
+            await o.inform(request_id, _text(typed(information, "TEXT")), by=who or _login())
+        said = f"request {request_id} has its information: `orchestrion runs resume {shlex.quote(request.run_id)}` puts the question to {request.worker} again."
         result([said], lambda: {"id": request_id, "run_id": request.run_id}, as_json=as_json)
 
     asyncio.run(go())
@@ -178,7 +175,9 @@ def _say_decided(request: ReviewRequest, decision: Decision, cost: str, *, as_js
     if decision.kind == "ask":
         note(f"Its task's owner answers: orchestrion review inform {request.id} TEXT")
     else:
-        note(f"`orchestrion runs resume '{request.run_id}'` goes on with it (--ready: with all that can go on).")
+        note(
+            f"`orchestrion runs resume {shlex.quote(request.run_id)}` goes on with it (--ready: with all that can go on)."
+        )
 
 
 def _say_ready(ready: list[str]) -> None:

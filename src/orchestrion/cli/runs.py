@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +13,16 @@ from pydantic_core import from_json
 from orchestrion.app import Orchestrion
 from orchestrion.cli.complete import batches, run_ids
 from orchestrion.cli.load import config_option, load_workflow, money, open_existing
-from orchestrion.cli.output import complain, examples, note, output_options, result
+from orchestrion.cli.output import complain, examples, note, output_options, result, typed
 from orchestrion.cli.review_text import ago
 from orchestrion.cli.tree import tree_json, tree_lines
 from orchestrion.domain import Money, usd
+from orchestrion.engine.scope import REVIEW
 from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import UsageError
 from orchestrion.evidence.recorded import calls_of
 from orchestrion.journal.protocol import RunRecord
+from orchestrion.review.requests import request_id
 from orchestrion.store.queries import queries
 
 
@@ -50,6 +53,7 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
             rows = o.database.read(queries("journal")["list_runs"], {"status": status, "batch": batch, "limit": limit})
             shown = money(o.settings)
             come = set(o.ready())
+            asked = {request_id(hold) for (hold,) in o.database.read(queries("review")["asked"])}
             counts = dict(o.database.read(queries("journal")["count_runs"], {"batch": batch}))
         names = (
             "id",
@@ -67,7 +71,9 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
         runs = [dict(zip(names, row, strict=True)) for row in rows]
         for run in runs:
             run["status"] = "interrupted" if run["status"] == "running" and not run["owned"] else run["status"]
-        lines = [_line(run, shown, come=run["id"] in come) for run in runs]
+            run["shown"] = shown(run["cost"])
+        wide = max((len(run["shown"]) for run in runs), default=0)
+        lines = [_line(run, wide, come=run["id"] in come, asked=asked) for run in runs]
         if sum(counts.values()) > len(runs):
             totals = ", ".join(f"{n} {name}" for name, n in counts.items())
             lines.append(f"… {totals} in all (--limit, --status, --batch)")
@@ -78,15 +84,23 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
     asyncio.run(show())
 
 
-def _line(run: dict[str, Any], shown: Callable[[Money], str], *, come: bool) -> str:
+def _line(run: dict[str, Any], wide: int, *, come: bool, asked: set[str]) -> str:
     lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
-    wants = f"  waits for {run['wants']}" if run["wants"] else ""
+    wants = _wants(run["wants"], asked) if run["wants"] else ""
     wants += ", which has come: `runs resume --ready` goes on" if come else ""
-    return f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+    return f"{_coloured(run['status'])}  {run['shown']:>{wide}}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+
+
+def _wants(wants: str, asked: set[str]) -> str:
+    """What a run waits for: a person, information from its task's owner, or a signal."""
+    request = wants.removeprefix(REVIEW) if wants.startswith(REVIEW) else None
+    if request in asked:
+        return f"  needs information for request {request}"
+    return f"  waits for a person to decide request {request}" if request else f"  waits for {wants}"
 
 
 def _plain(run: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in run.items() if key not in ("cost", "unknown")}
+    kept = {key: value for key, value in run.items() if key not in ("cost", "unknown", "shown")}
     owned, cost = bool(run["owned"]), usd(run["cost"])
     return kept | {"owned": owned, "cost_usd": cost, "calls_of_unknown_cost": run["unknown"]}
 
@@ -130,17 +144,18 @@ def resume(ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | No
     if bool(ids) == ready:
         raise UsageError("name the runs to go on with, or all that can go on: `orchestrion runs resume --ready`.")
 
-    async def go() -> list[Run]:
+    async def go() -> tuple[list[Run], Callable[[Money], str]]:
         async with open_existing(config) as o:
             records = [_record(o, run_id) for run_id in (o.ready() if ready else ids)]
             of_workflow: dict[str, list[RunRecord]] = {}
             for record in records:
                 of_workflow.setdefault(record.workflow, []).append(record)
             work = [(_workflow(some[0]), [_start(o, one) for one in some]) for some in of_workflow.values()]
-            return [run for workflow, starts in work async for run in o.run_all(workflow, starts, again=True)]
+            resumed = [run for workflow, starts in work async for run in o.run_all(workflow, starts, again=True)]
+            return resumed, money(o.settings)
 
-    runs = asyncio.run(go())
-    lines = [line for run in runs for line in (str(run), run.text) if line]
+    runs, shown = asyncio.run(go())
+    lines = [line for run in runs for line in (f"run '{run.id}': {run.status}, {shown(run.cost)}", run.text) if line]
     said = [_run_json(run) for run in runs]
     result(
         lines or ["no run can go on: what they wait for has not come."],
@@ -201,7 +216,9 @@ def _say_trouble(run: Run) -> None:
     elif run.review:
         note(f"It waits for a person: orchestrion review show {run.review}")
     elif run.wants:
-        note(f"It waits for '{run.wants}': orchestrion runs signal '{run.id}' {run.wants} VALUE")
+        note(
+            f"It waits for '{run.wants}': orchestrion runs signal {shlex.quote(run.id)} {shlex.quote(run.wants)} VALUE"
+        )
 
 
 @command.command("cancel", short_help="Cancel a run.")
@@ -245,11 +262,13 @@ def send_signal(run_id: str, name: str, value: str, *, as_json: bool, config: st
     async def go() -> None:
         async with open_existing(config) as o:
             try:
-                parsed = from_json(value)
+                parsed = from_json(typed(value, "VALUE"))
             except ValueError:
                 parsed = value
             await o.signal(run_id, name, parsed)
-        said = f"run '{run_id}' has its signal '{name}'. `orchestrion runs resume '{run_id}'` goes on with it."
+        said = (
+            f"run '{run_id}' has its signal '{name}'. `orchestrion runs resume {shlex.quote(run_id)}` goes on with it."
+        )
         result([said], lambda: {"id": run_id, "signal": name, "value": parsed}, as_json=as_json)
 
     asyncio.run(go())

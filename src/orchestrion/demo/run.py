@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -150,10 +151,9 @@ def rehearse(folder: Path, plan: Plan, screen: Screen) -> Report:
                 seen = now()
                 screen.progress(seen, total=plan.n, pid=worker.pid)
                 if seen.ended * 2 >= plan.n and seen.ended < plan.n and seen.in_flight:
-                    worker.kill()
-                    worker.wait()
-                    kill = _killed(worker.pid, books.stories())
-                    break
+                    kill = _kill(worker, books)
+                    if kill:
+                        break
                 time.sleep(POLL_S)
             else:
                 _must_be_well(worker, folder, "work")
@@ -195,6 +195,25 @@ def _go_on(folder: Path, plan: Plan, kill: Kill, now: Callable[[], Figures], scr
         _must_be_well(worker, folder, "work")
         if not said:
             screen.resumed(now(), kill, pid=worker.pid)
+
+
+def _kill(worker: subprocess.Popen[bytes], books: Books) -> Kill | None:
+    """Kill the worker in the middle of a call; None where none is in flight any more, and it goes on.
+
+    It is stopped first, so that what is looked at is what it leaves: on a busy machine many calls end between a look and a kill.
+    """
+    worker.send_signal(signal.SIGSTOP)
+    _, status = os.waitpid(worker.pid, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        worker.returncode = os.waitstatus_to_exitcode(status)  # it ended by itself
+        return None
+    seen = _killed(worker.pid, books.stories())
+    if not seen.in_flight:
+        worker.send_signal(signal.SIGCONT)
+        return None
+    worker.kill()
+    worker.wait()
+    return seen
 
 
 def _killed(pid: int, stories: list[Story]) -> Kill:

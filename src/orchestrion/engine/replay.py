@@ -206,6 +206,7 @@ def _best(tasks: Iterable[list[Outcome]], prices: Mapping[str, Price]) -> str:
     for rows in tasks:
         for row in rows:
             if row.context is None and row.sample == 0 and not row.failure:
-                scores[row.worker].append(row.score or 0.0)
                 costs[row.worker].append(recorded_cost(row, prices.get(row.worker)))
-    return max(scores, key=lambda worker: (fmean(scores[worker]), fmean(costs[worker])), default="")
+                if row.score is not None:
+                    scores[row.worker].append(row.score)
+    return max(costs, key=lambda worker: (fmean(scores[worker] or [0.0]), fmean(costs[worker])), default="")

@@ -173,7 +173,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def _repr_html_(self) -> str:
         from orchestrion.markup import card  # notebooks only
 
-        waits = f"waits for {self.wants}" if self.wants else ""
+        waits = self.waits_for if self.status == "waiting" else ""
         return card(
             f"run {self.id}", self.status, dollars(self.cost), waits, text=str(self.error) if self.error else self.text
         )

@@ -97,15 +97,15 @@ def _labels(report: Report) -> Iterator[Advice]:
     known, accepted = report.quality.right, report.quality.accepted
     if report.kind == "run" or not accepted:
         return
-    wanted = min(labels_for(AIM, mean=known.mean if known else 0.9), report.tasks)
+    wanted = min(labels_for(AIM, mean=known.mean if known else 0.9), accepted)
     missing = wanted - (known.n if known else 0)
     if missing > 0:
         yield _advice(
             f"label {counted(missing, 'more answer' if known else 'answer', 'more answers' if known else 'answers')}, picked at random",
             f"then it is known how many are right, to about {AIM * 100:.0f} points to either side"
-            if wanted < report.tasks
+            if wanted < accepted
             else "then it is known how many are right, for all of them",
-            f"orchestrion outcomes label --out labels.csv{_batch(report)}",
+            f"orchestrion outcomes label --out labels.csv --sample {wanted}{_batch(report)}",
         )
 
 
@@ -125,13 +125,20 @@ def _refused(report: Report) -> Iterator[Advice]:
 
 
 def _seldom(report: Report) -> Iterator[Advice]:
+    people = {one.worker for one in report.people}  # who rejects an answer was of use
     for cell in report.cells:
         figures = cell.figures
-        if not cell.judging and figures.calls >= ENOUGH and figures.cost and figures.accepted < SELDOM * figures.calls:
+        if (
+            cell.worker not in people
+            and not cell.judging
+            and figures.calls >= ENOUGH
+            and figures.cost
+            and figures.accepted < SELDOM * figures.calls
+        ):
             yield _advice(
                 f"leave {cell.worker} out of step {cell.step}",
                 f"of {figures.calls:,} calls {figures.accepted:,} were of use. See what a policy without it does on the recorded answers, at no cost",
-                f"orchestrion outcomes export outcomes.jsonl{_batch(report)} && orchestrion replay outcomes.jsonl --step {cell.step} --policy POLICY.json",
+                _try(report, cell.step),
             )
 
 
@@ -144,7 +151,7 @@ def _dear_step(report: Report) -> Iterator[Advice]:
         yield _advice(
             f"try a cheaper policy for step {dearest}",
             f"it takes {percent(part)} of the cost. A replay tries a policy on the recorded answers, at no cost",
-            f"orchestrion outcomes export outcomes.jsonl{_batch(report)} && orchestrion replay outcomes.jsonl --step {dearest} --policy POLICY.json",
+            _try(report, dearest),
         )
 
 
@@ -176,7 +183,11 @@ def _of_replay(report: Report) -> Iterator[Advice]:
     others = [
         way
         for way in report.ways[1:]
-        if way.quality and policy.quality and way.quality.mean >= policy.quality.mean and way.cost < policy.cost
+        if way.same_tasks
+        and way.quality
+        and policy.quality
+        and way.quality.mean >= policy.quality.mean
+        and way.cost < policy.cost
     ]
     if others:
         best = min(others, key=lambda way: way.cost)
@@ -197,6 +208,11 @@ def _of_replay(report: Report) -> Iterator[Advice]:
             "the policy stops there; a last stage (a stronger worker, a person) would answer",
             f"orchestrion replay RECORDS --policy {name} --out attempts.jsonl",
         )
+
+
+def _try(report: Report, step: str) -> str:
+    exported = f"orchestrion outcomes export outcomes.jsonl{_batch(report)}"
+    return f"{exported} && orchestrion replay outcomes.jsonl --step {shlex.quote(step)} --policy POLICY.json"
 
 
 def _batch(report: Report) -> str:

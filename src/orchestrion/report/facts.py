@@ -123,12 +123,34 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     command: str
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person, or a team, was asked, and what became of it.
+
+    ``questions`` = ``approved`` + ``modified`` + ``rejected`` + ``returned`` (it needed information) + ``expired`` (the
+    deadline decided) + ``withdrawn`` (its run ended another way) + ``open``. ``minutes`` are those that the decisions name,
+    ``wages`` the sum of their entries.
+    """
+
+    worker: str
+    questions: int
+    approved: int
+    modified: int
+    rejected: int
+    returned: int
+    expired: int
+    withdrawn: int
+    open: int
+    minutes: float
+    wages: Money
+
+
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """How sure: only what labels say is quality.
 
     ``right`` is the mean score of accepted answers that have a label, ``sources`` where the labels come from. ``unseen``
     counts accepted answers that no check but their form looked at, ``despite`` those accepted although a check refused
-    them, ``constrained`` those accepted because money was short.
+    them, ``constrained`` those accepted because money was short. ``unlabelled`` counts the accepted answers of workers
+    ("step · worker") none of whose accepted answers has a label, while others' have.
     """
 
     right: Estimate | None
@@ -137,6 +159,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     unseen: int
     despite: int
     constrained: int
+    unlabelled: Mapping[str, int] = {}
 
 
 class Alone(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +180,8 @@ class Alone(msgspec.Struct, frozen=True, kw_only=True):
 class Way(msgspec.Struct, frozen=True, kw_only=True):
     """One way to do a replay's tasks: a policy, or one worker alone.
 
-    ``against`` is the mean difference of its scores to the frontier's on the same tasks, with its interval.
+    ``against`` is the mean difference of its scores to the frontier's on the same tasks, with its interval. ``same_tasks``:
+    it did exactly the tasks that the first way did; figures of different tasks are not to be compared.
     """
 
     name: str
@@ -168,6 +192,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     cost: Money
     quality: Estimate | None
     against: Estimate | None = None
+    same_tasks: bool = True
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +229,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[Case, ...]
     waiting: tuple[Waiting, ...]
     simulated: Simulated
+    people: tuple[Asked, ...] = ()
     ways: tuple[Way, ...] = ()
     left_out: tuple[str, ...] = ()
     incomplete: int = 0
@@ -224,6 +250,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             spent[cell.worker] += cell.figures.cost
         return sorted(spent, key=lambda worker: -spent[worker])
 
+    @property
+    def wages(self) -> Money:
+        """People's part of the cost."""
+        return sum(one.wages for one in self.people)
+
     def sum(self, *, step: str | None = None, worker: str | None = None, judging: bool | None = None) -> Figures:
         """The figures of a step, of a worker, of checks' own calls."""
         return total(
@@ -239,7 +270,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return dollars(amount) + (" (simulated)" if self.simulated == "all" else "")
 
 
-AMOUNTS = frozenset({"cost", "unknown", "held", "by_step"})
+AMOUNTS = frozenset({"cost", "unknown", "held", "by_step", "wages"})
 
 
 def plain(report: Report) -> dict[str, Any]:

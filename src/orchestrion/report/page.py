@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -56,6 +57,8 @@ def _templates() -> Environment:
         "span": _span,
         "cut": _cut,
         "some": _some,
+        "shell": shlex.quote,
+        "short": words.short,
     }
     return environment
 

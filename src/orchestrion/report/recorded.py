@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from pydantic_core import from_json
 
-from orchestrion.domain import Outcome, Price, Usage, Verdict
+from orchestrion.domain import Outcome, Price, Usage, Verdict, dollars
 from orchestrion.evidence.recorded import outcomes
 from orchestrion.report.advice import advise
 from orchestrion.report.endings import RunRow, endings
-from orchestrion.report.facts import Quality, Report, Simulated, Waiting, total
+from orchestrion.report.facts import Alone, Asked, Cell, Quality, Report, Simulated, Waiting, total
 from orchestrion.report.frontier import FrontierAlone
 from orchestrion.report.intervals import share
 from orchestrion.report.tally import Counted, Tally
@@ -76,6 +77,7 @@ def report_runs(
             key: share([o.score for o in found if o.score is not None]) for key, found in _by_cell(scored).items()
         },
     )
+    people = _people(database, named)
     report = Report(
         kind="run" if run else "batch" if batch else "database",
         title=run or batch or "All runs",
@@ -90,10 +92,11 @@ def report_runs(
         cells=cells,
         visits=dict(visits),
         refusals=tally.refusals(),
-        quality=_quality(tally, scored),
-        alone=alone.sum(),
+        quality=_quality(tally, cells, scored),
+        alone=_beside(alone.sum(), people),
         cases=cases,
         waiting=waiting,
+        people=people,
         simulated=_simulated(settings, {cell.worker for cell in cells if cell.figures.cost}, simulated),
     )
     return with_words(report, summary=summarise(report), advice=advise(report))
@@ -163,8 +166,30 @@ def _by_cell(scored: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
     return cells
 
 
-def _quality(tally: Tally, scored: list[Outcome]) -> Quality:
+def _beside(alone: Alone, people: tuple[Asked, ...]) -> Alone:
+    """What the frontier alone would have cost, with a word on people: it would have asked none."""
+    wages = sum(one.wages for one in people)
+    if alone.cost is None or not wages:
+        return alone
+    return replace(
+        alone,
+        how=f"{alone.how} People's wages ({dollars(wages)}) are in the cost of this way, and {alone.worker} alone asks nobody.",
+    )
+
+
+def _people(database: Database, named: Mapping[str, str | None]) -> tuple[Asked, ...]:
+    rows = database.read(queries("report")["people"], named)
+    return tuple(Asked(**dict(zip(Asked.__struct_fields__, row, strict=True))) for row in rows)
+
+
+def _quality(tally: Tally, cells: Iterable[Cell], scored: list[Outcome]) -> Quality:
     taken = [one for one in scored if one.accepted]
+    labelled = {(one.step or "", one.worker) for one in taken}
+    unlabelled = {
+        f"{cell.step} · {cell.worker}": cell.figures.accepted
+        for cell in cells
+        if labelled and not cell.judging and cell.figures.accepted and (cell.step, cell.worker) not in labelled
+    }
     return Quality(
         right=share([one.score for one in taken if one.score is not None]),
         sources=dict(Counter(one.label_source or "unknown" for one in taken)),
@@ -172,6 +197,7 @@ def _quality(tally: Tally, scored: list[Outcome]) -> Quality:
         unseen=tally.unseen,
         despite=tally.despite,
         constrained=tally.constrained,
+        unlabelled=unlabelled,
     )
 
 

@@ -95,7 +95,7 @@ def report_replay(
         cases=(),
         waiting=(),
         simulated="none",
-        ways=(*(_policy(one) for one in tried), *(_worker(baseline) for baseline in first.alone)),
+        ways=(*(_policy(one, first) for one in tried), *(_worker(baseline) for baseline in first.alone)),
         incomplete=incomplete,
         tokens_estimated=any(attempt.usage.estimated for one in first.tasks for attempt in one.attempts),
         left_out=tuple(worker for worker in workers if worker not in alone),
@@ -118,7 +118,7 @@ def _count(replay: Replay, tally: Tally, step: str) -> dict[tuple[str, str], Est
                     accepted=int(attempt is task.accepted),
                     verdicts=attempt.verdicts,
                     tokens=attempt.usage.input_tokens + attempt.usage.output_tokens,
-                    posted=("post", attempt.cost),
+                    posted=("post", attempt.spent),  # with what asking its checks cost
                     held=0,
                 )
             )
@@ -127,7 +127,7 @@ def _count(replay: Replay, tally: Tally, step: str) -> dict[tuple[str, str], Est
     return {key: share(found) for key, found in scores.items()}
 
 
-def _policy(tried: Tried) -> Way:
+def _policy(tried: Tried, first: Replay) -> Way:
     replay, frontier = tried.replay, tried.replay.frontier
     scores = [one.score for one in replay.tasks]
     pairs = [
@@ -144,6 +144,7 @@ def _policy(tried: Tried) -> Way:
         cost=replay.cost,
         quality=share([score for score in scores if score is not None]),
         against=difference([ours for ours, _ in pairs], [theirs for _, theirs in pairs]),
+        same_tasks=[one.task_id for one in replay.tasks] == [one.task_id for one in first.tasks],
     )
 
 

@@ -62,7 +62,7 @@ class Tally:
             self.accepted += 1
             self.despite += not passed
             self.constrained += one.accepted == 2
-            self.unseen += all(verdict.check in FORM for verdict in one.verdicts)
+            self.unseen += not one.person and all(verdict.check in FORM for verdict in one.verdicts)
 
     def _count(self, one: Counted, verdict: Verdict) -> None:
         key = (one.step, one.worker, verdict.check)

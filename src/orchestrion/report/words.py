@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from orchestrion.report.facts import Advice, Ended, Estimate, Quality, Report, Way
+from orchestrion.report.facts import Advice, Asked, Estimate, Quality, Report, Way
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -33,23 +34,34 @@ def summarise(report: Report) -> str:
 def _performed(report: Report) -> Iterable[str]:
     through = f" by the workflow {listed(report.workflows)}" if len(report.workflows) == 1 else ""
     if report.kind == "run":
-        ends = _ends(report.ended).removeprefix("1 ")
+        ends = _ends(report).removeprefix("1 ")
         yield f"One task was worked on{through}: it {'was ' if ends == 'answered' else ''}{ends}."
     else:
-        yield f"{counted(report.tasks, 'task was', 'tasks were')} worked on{through}: {_ends(report.ended)}."
+        yield f"{counted(report.tasks, 'task was', 'tasks were')} worked on{through}: {_ends(report)}."
     yield _spent(report)
+    yield _asked(report.people, report)
     yield _alone(report)
     yield sure(report.quality)
 
 
-def _ends(ended: Ended) -> str:
+def _ends(report: Report) -> str:
+    ended = report.ended
+    waits = Counter({one.run: one.kind for one in report.waiting}.values())
+    told = waits.total() == ended.waiting  # else a question of an interrupted run is among them
     said = [
         (ended.answered, "answered", "answered"),
         (ended.informed, "needs information from its owner", "need information from their owner"),
         (ended.personal, "is left to a person", "are left to a person"),
         (ended.flagged, "is flagged: it could not be answered", "are flagged: they could not be answered"),
         (ended.broke, "broke off for a technical reason", "broke off for a technical reason"),
-        (ended.waiting, "waits for somebody's word", "wait for somebody's word"),
+        (0 if told else ended.waiting, "waits for somebody's word", "wait for somebody's word"),
+        (told and waits["review"], "waits for a person's decision", "wait for a person's decision"),
+        (
+            told and waits["information"],
+            "waits for information from its owner",
+            "wait for information from their owner",
+        ),
+        (told and waits["signal"], "waits for a signal", "wait for a signal"),
         (ended.unfinished, "is not finished", "are not finished"),
         (ended.cancelled, "was cancelled", "were cancelled"),
     ]
@@ -63,8 +75,31 @@ def _spent(report: Report) -> str:
         if figures.unknown
         else ""
     )
-    held = f"; {report.money(figures.held)} more is set aside for calls under way" if figures.held else ""
+    held = f"; {report.money(figures.held)} more is set aside for open calls and questions" if figures.held else ""
     return f"It cost {report.money(figures.cost)}{unknown}{held}."
+
+
+def _asked(people: tuple[Asked, ...], report: Report) -> str:
+    """What people were asked, and what of the cost is theirs."""
+    if not people:
+        return ""
+    minutes = sum(one.minutes for one in people)
+    done = sum(one.approved + one.modified + one.rejected + one.returned for one in people)
+    asked = f"People were asked {counted(sum(one.questions for one in people), 'question', 'questions')}"
+    if not done:
+        return f"{asked}; nobody has answered yet."
+    return f"{asked} and answered {done:,}; that took {duration(minutes)}, and {report.money(report.wages)} of the cost is their wages."
+
+
+def decided(one: Asked) -> list[str]:
+    """How somebody decided: "2 approved", "1 changed", "1 rejected"."""
+    kinds = [(one.approved, "approved"), (one.modified, "changed"), (one.rejected, "rejected")]
+    return [f"{n:,} {kind}" for n, kind in kinds if n]
+
+
+def duration(minutes: float) -> str:
+    """Time as people count it."""
+    return f"{minutes:,.3g} minutes" if minutes < 90 else f"{minutes / 60:,.1f} hours"
 
 
 def _alone(report: Report) -> str:
@@ -93,7 +128,12 @@ def sure(quality: Quality) -> str:
             return ""
         return "How many of the answers are right is not known: none was compared with a label. What the checks let pass is not the same as right."
     by = listed(SOURCES.get(name, name) for name in quality.sources)
-    return f"Compared with labels ({by}), {right(quality.right)} of the answers are right."
+    silent = (
+        f" No label is about the {listed(f'{n:,} accepted from {name}' for name, n in quality.unlabelled.items())}: the share says nothing about them."
+        if quality.unlabelled
+        else ""
+    )
+    return f"Compared with labels ({by}), {right(quality.right)} of the answers are right.{silent}"
 
 
 def right(estimate: Estimate) -> str:
@@ -121,7 +161,8 @@ def _replayed(report: Report) -> Iterable[str]:
 def _quality(way: Way) -> str:
     if way.quality is None:
         return "nobody knows how well: the records have no scores"
-    return f"{percent(way.quality.mean, places(way.quality))} right (95 % interval: {interval(way.quality)})"
+    of = f" of the {way.quality.n:,} labelled" if way.quality.n < way.tasks else ""
+    return f"{percent(way.quality.mean, places(way.quality))} right{of} (95 % interval: {interval(way.quality)})"
 
 
 def against(difference: Estimate) -> str:

@@ -36,6 +36,11 @@ order by no;
 select no, id, workflow, task, tags, reference, policy, kept from run
 where :batch is null or batch = :batch order by no;
 
+-- name: billed
+select coalesce(sum(p.amount), 0) from run r join ask a on a.run = r.no, json_each(a.calls) c
+     join post p on p.hold = c.value ->> 0
+where :batch is null or r.batch = :batch;
+
 -- name: run
 select no, id, workflow, task, tags, reference, policy, kept from run where no = ?;
 

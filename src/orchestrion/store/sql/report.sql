@@ -15,3 +15,19 @@ order by c.value ->> 0;
 
 -- name: newest
 select batch, (select count(distinct batch) from run) from run order by no desc limit 1;
+
+-- name: people
+-- A decision of "(deadline)" is nobody's: it took no minutes.
+select v.worker, count(*),
+       coalesce(sum(v.decision = 'approve' and v.person <> '(deadline)'), 0),
+       coalesce(sum(v.decision = 'modify'), 0),
+       coalesce(sum(v.decision = 'reject' and v.person <> '(deadline)'), 0),
+       coalesce(sum(v.decision = 'ask'), 0),
+       coalesce(sum(v.person = '(deadline)'), 0),
+       sum(v.decision is null and not (v.state = 'open' and r.status in ('running', 'waiting'))),
+       sum(v.decision is null and v.state = 'open' and r.status in ('running', 'waiting')),
+       sum(case when v.decision is null or v.person = '(deadline)' then 0.0 else v.minutes end),
+       coalesce(sum(p.amount), 0)
+from run r join review v on v.run = r.no left join post p on p.hold = v.hold
+where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
+group by v.worker order by min(v.hold);

@@ -25,6 +25,9 @@ insert into post (hold, kind, amount, at) values (?, ?, ?, ?);
 -- name: inform
 update review set state = 'informed', information = ?2, informant = ?3 where hold = ?1 and state = 'asked' returning hold;
 
+-- name: asked
+select hold from review where state = 'asked';
+
 -- name: reviews
 -- One of the clauses below follows. Those of a hold and of a run find their rows by an index.
 select v.hold, r.id, r.task, r.workflow, r.status, v.key, v.worker, v.wage, v.digest, v.shown, v.asked, v.deadline, v.state,
