@@ -385,3 +385,14 @@ async def test_an_address_where_the_provider_takes_none(open_app):
     async with StubAnthropic() as stub, open_app(models=settings(stub, "deepseek:deepseek-chat")) as o:
         with pytest.raises(SettingsError, match="deepseek has one address, so its models take no base_url"):
             o.check_keys(["m"])
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "google", "groq", "openai-responses"])
+def test_no_variable_sends_a_key_elsewhere(monkeypatch, kind):
+    for name in ("ANTHROPIC", "GOOGLE_GEMINI", "GROQ", "OPENAI"):
+        monkeypatch.setenv(f"{name}_BASE_URL", "http://elsewhere.example")
+    from orchestrion.workers.direct import DirectModel
+
+    made = DirectModel("m", kind, "any-model", key="sk-1", base_url=None, timeout_s=3)
+    assert made._model.base_url
+    assert "elsewhere" not in made._model.base_url

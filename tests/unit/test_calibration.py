@@ -60,6 +60,12 @@ def test_between_two_scores_it_is_a_line():
     assert [curve.chance(s) for s in (0.0, 0.25, 1.0)] == pytest.approx([0.2, 0.3, 0.6])
 
 
+@pytest.mark.parametrize("values", [3, None])
+def test_what_is_no_list_of_scores_is_refused(values):
+    with pytest.raises(ValueError, match="are lists of numbers"):
+        Calibration(values, (0.1,))
+
+
 def test_no_labels_are_refused():
     with pytest.raises(ValueError, match="needs labels"):
         fit([])

@@ -32,6 +32,8 @@ class Calibration:
     of: str | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.scores, Iterable) and isinstance(self.chances, Iterable)):
+            raise ValueError("a calibration's scores and chances are lists of numbers")
         object.__setattr__(self, "scores", tuple(self.scores))
         object.__setattr__(self, "chances", tuple(self.chances))
         if not self.scores or len(self.scores) != len(self.chances):

@@ -68,6 +68,8 @@ def _is_card(text: str) -> bool:
 def _is_phone(text: str) -> bool:
     """Long enough, and written like one: most dates and amounts are not."""
     digits, parts = sum(sign.isdigit() for sign in text), len(re.findall(r"\d+", text))
+    if re.fullmatch(r"(\d{4}-\d\d-\d\d|\d{1,2}\.\d{1,2}\.\d{4}) \d{1,2}", text):
+        return False  # a day and an hour
     return 7 <= digits <= 15 and (text[0] in "+(" or (digits >= 10 and parts > 1))
 
 

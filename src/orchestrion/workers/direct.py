@@ -26,6 +26,7 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Reply, Request, Usage
 from orchestrion.errors import SettingsError, WorkerFailed
+from orchestrion.settings import OPENAI, PROVIDERS
 from orchestrion.workers.again import NotBilled
 from orchestrion.workers.mapping import Unsendable, provider_messages
 from orchestrion.workers.protocol import OnDelta, likely
@@ -39,6 +40,9 @@ WRAPPED = "value"
 CONNECT_S = 30
 NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
 """The errors of the libraries of AWS and Google Cloud that are raised before anything is sent."""
+
+HEEDS_ENVIRONMENT = ("anthropic", "google", "groq", "openai-responses")
+"""Their libraries would send key and texts to another address that a variable (ANTHROPIC_BASE_URL …) names."""
 
 NO_KEY = "none"
 """Sent where another server than the provider's stands behind base_url, and the settings name no key for it."""
@@ -185,6 +189,8 @@ def _provider(name: str, kind: str, *, key: str | None, base_url: str | None, ti
                 "OpenAI, write model: openai-chat:NAME."
             )
         given["base_url"] = base_url
+    elif kind in HEEDS_ENVIRONMENT:
+        given["base_url"] = PROVIDERS[kind].address or OPENAI
     if key or base_url is not None:
         given["api_key"] = key or NO_KEY
     return cast(Callable[..., Provider[Any]], made)(**given)

@@ -46,7 +46,11 @@ def _calls(line: Line, asked: Mapping[str, Any]) -> Iterator[Imported]:
     yield from calls(
         request,
         response,
-        error=f"http_{status}: {_message(error)}" if status != 200 else f"error: {_message(error)}" if error else None,
+        error=f"http_{status}: {_message(error)}"
+        if str(status) != "200"
+        else f"error: {_message(error)}"
+        if error
+        else None,
         spend=_number(data.get("cost_usd", data.get("cost"))),
         latency_s=next(
             (float(data[key]) * unit for key, unit in SECONDS.items() if _number(data.get(key)) is not None), None
