@@ -157,6 +157,9 @@ async def test_what_a_person_needs_goes_to_the_owner_and_comes_back(open_app):
         done = await o.run(read, "text", id="r")
         assert done.result == Clause(party="Acme", months=12)
         assert done.cost == 30_000 + asked.cost + approved.cost == 30_000 + 4 * MINUTE
+        assert [nanos(outcome.cost_usd) for outcome in o.outcomes()] == [30_000, 4 * MINUTE], (
+            "an answer's rounds are its cost"
+        )
 
 
 async def test_an_answer_that_only_the_type_s_own_code_refuses_comes_back_to_the_person(open_app):
@@ -504,3 +507,28 @@ async def test_one_run_among_ten_thousand_finds_its_requests_by_an_index(open_ap
         plan = o.database.read(f"explain query plan {sql['reviews']} {sql[clause]}", {"hold": 1, "run": 1})
         assert not [step for *_, step in plan if step.startswith("SCAN")]
         assert [step for *_, step in plan if step.startswith("SEARCH v USING")]
+
+
+@pytest.mark.parametrize("forgets", [{"record": "none"}, {"record": "digest"}, {"redact": ("email",)}])
+async def test_a_decision_whose_words_were_not_kept_is_not_gone_on_with(open_app, forgets):
+    """The run fails before it has heard of the decision; its texts go. What is left of them must not pass for the answer."""
+    ask, fail = Step("ask", policy="team"), Step("fail", policy="cheap")
+
+    @workflow
+    async def both(text: str) -> list[str]:
+        return await orchestrion.gather(ask(text), decided_meanwhile(text))
+
+    async def decided_meanwhile(text: str) -> str:
+        while not (requests := o.reviews(everything=True)):
+            await asyncio.sleep(0.01)
+        [request] = requests
+        if request.state == "open":
+            await o.decide(request.id, "modify", value="write to eve@example.com", seen=request.digest, by="ana")
+        return await fail(text)
+
+    cheap = ScriptedWorker("cheap", [WorkerFailed("http_500", "cheap is down", billed="no"), "good"])
+    async with open_app(cheap, team(), **forgets) as o:
+        assert (await o.run(both, "text", id="r")).status == "failed"
+        run = await o.run(both, "text", id="r", again=True)
+        assert run.status == "failed"
+        assert "was not kept" in str(run.error)

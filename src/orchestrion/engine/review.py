@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from orchestrion.domain import REJECTED, Attempt, Call, Failure
 from orchestrion.engine.scope import REVIEW, Waits
+from orchestrion.errors import RunError
 from orchestrion.review.requests import (
     DEADLINE,
     Decision,
@@ -52,7 +53,7 @@ def take_up(site: Site, lost: Iterable[tuple[int, Call]], history: tuple[Attempt
     """Go on with what people said of this step's calls: the history with their decisions.
 
     A request that is open stays pending. One that was answered with information, or with an answer that has not the step's
-    type, leaves a note: the policy asks again, and the person is shown it.
+    type, leaves a note: the policy asks again, and the person is shown it. Raises RunError where a decision was not kept.
     """
     reviews = site.execution.reviews
     requests = reviews.of_run(site.execution.no or 0)
@@ -66,6 +67,11 @@ def take_up(site: Site, lost: Iterable[tuple[int, Call]], history: tuple[Attempt
             site.pending.append((call, request))
             continue
         decision = request.decision
+        if decision and request.shown is None:  # what is left of it must not pass for what was decided
+            raise RunError(
+                f"run '{site.execution.id}' cannot go on: the decision on request {request.id} was not kept (record, redact and "
+                "keep_days in the settings). Start a new run under another id."
+            )
         if request.information:
             site.notes.append(Note(decision.text or "" if decision else "", request.information))
         elif decision and decision.kind != "ask":

@@ -91,7 +91,8 @@ def outcomes(database: Database, *, batch: str | None = None, content: Content =
     """Every attempt of every run (of a batch) as an outcome, with the texts that ``content`` lets out.
 
     A score is known where a person gave one, or a reference for the question; and where the run's workflow is a single
-    step and its task has a reference: 1 for an answer that is the same, else 0 (see ``labels.same``).
+    step and its task has a reference: 1 for an answer that is the same, else 0 (see ``labels.same``). A person's answer costs
+    what all the rounds cost that it took.
     """
     return (one.leaving(content) for one in recorded(database, batch=batch, content=content))
 
@@ -124,9 +125,13 @@ def _of_run(
     truth = from_json(reference) if reference else None
     chosen = {step: p["name"] for step, p in from_json(policy).items()} if policy else {}
     seen: dict[tuple[Any, ...], int] = {}
+    rounds: dict[tuple[Any, ...], int] = {}
     for asked in calls_of(database, no):
         attempt, call = asked.attempt, asked.call
+        person = (asked.scope, asked.step, asked.n, call.worker, call.sample, call.context)
         if attempt is None:
+            if asked.review and asked.posted:  # a question of theirs, or an answer of another type: they answer later
+                rounds[person] = rounds.get(person, 0) + asked.posted[1]
             continue
         task_id = task if not asked.scope and not asked.n else f"{task}#{asked.scope}{asked.n}"
         key = (asked.step, task_id, call.worker, call.sample, call.context)
@@ -151,7 +156,7 @@ def _of_run(
             cache_read_tokens=attempt.usage.cache_read_tokens if known else None,
             cache_write_tokens=attempt.usage.cache_write_tokens if known else None,
             tokens_estimated=attempt.usage.estimated if known else None,
-            cost_usd=usd(attempt.cost),
+            cost_usd=usd(attempt.cost + rounds.pop(person, 0)),
             latency_s=round(attempt.latency_s, 6),
             step=_step(asked),
             run_id=run_id,

@@ -151,16 +151,17 @@ class Retention:
         return rows
 
     def _reviews(self, no: int, content: Content) -> list[Row]:
-        """What people were shown stays as it is or not at all, for its digest names it; what they wrote is a text like any other."""
+        """What people were shown stays as it is or not at all, for its digest names it; what they wrote is a text like any other.
+
+        Where that changes, what they were shown goes, too: it tells the engine that the decision is whole.
+        """
         words = content.keep if content.record == "full" else _nothing
         rows: list[Row] = []
         for hold, *stored in self._read("reviews_of_run", no):
             shown, said, information = map(unpack, stored)
-            kept = (
-                self._unchanged(shown, content) if content.record == "full" else None,
-                words(said),
-                words(information),
-            )
+            written = (words(said), words(information))
+            whole = content.record == "full" and written == (said, information)
+            kept = (self._unchanged(shown, content) if whole else None, *written)
             if kept != (shown, said, information):
                 rows.append(("keep_review", (*map(pack, kept), hold)))
         return rows
