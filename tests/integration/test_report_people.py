@@ -13,6 +13,7 @@ from orchestrion.cli import cli
 from orchestrion.cli.report import _waiting
 from orchestrion.domain import Price, nanos, usd
 from orchestrion.engine.workflow import Start
+from orchestrion.evidence.content import Content
 from orchestrion.report.page import render
 from orchestrion.report.recorded import report_runs
 from orchestrion.testing import ScriptedWorker
@@ -61,7 +62,7 @@ async def decided(open_app):
 
 
 def report_of(o, **more):
-    reviews = [_waiting(one) for one in o.reviews(batch=BATCH)]
+    reviews = [_waiting(one, o.content) for one in o.reviews(batch=BATCH)]
     return report_runs(o.database, o.settings, **{"batch": BATCH, "prices": PRICES, "reviews": reviews} | more)
 
 
@@ -107,8 +108,19 @@ async def test_commands_on_the_page_can_be_pasted_whatever_the_names_are(decided
             words = shlex.split(command)
             assert words[0] == "orchestrion"
             assert not {"it", "is", "a", "batch"} & set(words)
-    page = render(report_of(decided, reviews=[_waiting(one) for one in decided.reviews(batch=BATCH)] * 11))
+    page = render(
+        report_of(decided, reviews=[_waiting(one, decided.content) for one in decided.reviews(batch=BATCH)] * 11)
+    )
     assert "orchestrion review list --limit 1000 --batch &#39;it&#39;&#34;&#39;&#34;&#39;s a batch&#39;" in page
+
+
+async def test_a_question_leaves_only_as_the_content_policy_says(decided):
+    [asked] = [one for one in decided.reviews(batch=BATCH) if one.question]
+    for content in (Content("none"), Content("digest")):
+        shown = _waiting(asked, content)
+        assert "until when" not in shown.wants
+        assert shown.command == f"orchestrion review show {asked.id}"
+    assert _waiting(asked, Content()).wants == "until when?"
 
 
 def test_a_placeholder_that_was_pasted_is_no_answer(tmp_path, monkeypatch):
@@ -152,3 +164,16 @@ async def test_the_four_totals_are_one(decided):
     assert usd(report.figures.cost) == usd(sum(cell.figures.cost for cell in report.cells))
     asked_back = nanos(4)  # a question to the task's owner is no attempt, and its wage is an entry
     assert report.figures.cost == exported + asked_back
+
+
+async def test_a_run_s_requests_are_found_without_looking_at_all_of_them(decided):
+    """Ten thousand runs with a question each are read run by run: a scan for each would be a hundred million rows."""
+    seen = []
+    read_rows = decided.database.read
+    decided.database.read = lambda sql, bound=(): seen.append((sql, bound)) or read_rows(sql, bound)
+    [first] = [one for one in decided.reviews(everything=True) if one.task_id == "open"]
+    decided.review(first.id)
+    sql, bound = next((sql, bound) for sql, bound in seen if "v.hold = ?" in sql)
+    for which in (sql, sql.replace("v.hold = ?", "v.run = ?")):
+        plan = " ".join(row[3] for row in read_rows(f"explain query plan {which}", bound))
+        assert "SCAN" not in plan, plan

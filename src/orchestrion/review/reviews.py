@@ -60,7 +60,7 @@ class Reviews:
     def find(self, request_id: str) -> ReviewRequest:
         """A request by its id. Raises ReviewError."""
         hold = hold_of(request_id)
-        found = self._read(hold=hold) if hold is not None else []
+        found = self._read("v.hold = ?", hold) if hold is not None else []
         if not found:
             raise ReviewError(
                 f"there is no review request '{request_id}' in {self._database.path}. `orchestrion review list` shows what there is."
@@ -69,15 +69,16 @@ class Reviews:
 
     def of_run(self, run: int) -> dict[int, ReviewRequest]:
         """A run's requests by their holds."""
-        return {request.hold: request for request in self._read(run=run)}
+        return {request.hold: request for request in self._read("v.run = ?", run)}
 
     def open(self, *, batch: str | None = None) -> list[ReviewRequest]:
         """Requests that wait for a decision or for information, the oldest first."""
-        return self._read(open_only=True, batch=batch)
+        waits = "v.state in ('open', 'asked') and r.status in ('running', 'waiting')"
+        return self._read(waits if batch is None else f"{waits} and r.batch = ?", batch)
 
     def all(self, *, batch: str | None = None) -> list[ReviewRequest]:
         """Every request, the oldest first."""
-        return self._read(batch=batch)
+        return self._read("true" if batch is None else "r.batch = ?", batch)
 
     def decide(
         self,
@@ -139,11 +140,12 @@ class Reviews:
             _refuse_closed(self.find(request.id))
         return decision
 
-    def _read(
-        self, *, hold: int | None = None, run: int | None = None, open_only: bool = False, batch: str | None = None
-    ) -> list[ReviewRequest]:
-        bound = {"hold": hold, "run": run, "open": int(open_only), "batch": batch}
-        return [_request(row) for row in self._database.read(self._sql["reviews"], bound)]
+    def _read(self, which: str, value: int | str | None) -> list[ReviewRequest]:
+        """Those of a condition on v (the request) and r (its run), in the order in which they were put."""
+        rows = self._database.read(
+            f"{self._sql['reviews']} where {which} order by v.hold", () if value is None else (value,)
+        )
+        return [_request(row) for row in rows]
 
 
 def _refuse_closed(request: ReviewRequest) -> None:

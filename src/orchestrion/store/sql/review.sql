@@ -29,9 +29,7 @@ update review set state = 'informed', information = ?2, informant = ?3 where hol
 select hold from review where state = 'asked';
 
 -- name: reviews
+-- Of everything; `reviews.py` says which: a condition that may be null would keep SQLite from every index.
 select v.hold, r.id, r.task, r.workflow, r.status, v.key, v.worker, v.wage, v.digest, v.shown, v.asked, v.deadline, v.state,
        v.decision, v.person, v.decided, v.minutes, v.text, v.information, v.informant, p.amount
 from review v join run r on r.no = v.run left join post p on p.hold = v.hold
-where (:hold is null or v.hold = :hold) and (:run is null or v.run = :run) and (:open = 0 or (v.state in ('open', 'asked') and r.status in ('running', 'waiting')))
-  and (:batch is null or r.batch = :batch)
-order by v.hold;
