@@ -13,8 +13,10 @@ from orchestrion.cli import cli
 from orchestrion.cli.report import _waiting
 from orchestrion.domain import Price, nanos, usd
 from orchestrion.engine.workflow import Start
+from orchestrion.evidence.content import Content
 from orchestrion.report.page import render
 from orchestrion.report.recorded import report_runs
+from orchestrion.store.queries import queries
 from orchestrion.testing import ScriptedWorker
 from orchestrion.workers.people import Person
 from tests.conftest import entries
@@ -61,7 +63,7 @@ async def decided(open_app):
 
 
 def report_of(o, **more):
-    reviews = [_waiting(one) for one in o.reviews(batch=BATCH)]
+    reviews = [_waiting(one, o.content) for one in o.reviews(batch=BATCH)]
     return report_runs(o.database, o.settings, **{"batch": BATCH, "prices": PRICES, "reviews": reviews} | more)
 
 
@@ -107,8 +109,19 @@ async def test_commands_on_the_page_can_be_pasted_whatever_the_names_are(decided
             words = shlex.split(command)
             assert words[0] == "orchestrion"
             assert not {"it", "is", "a", "batch"} & set(words)
-    page = render(report_of(decided, reviews=[_waiting(one) for one in decided.reviews(batch=BATCH)] * 11))
+    page = render(
+        report_of(decided, reviews=[_waiting(one, decided.content) for one in decided.reviews(batch=BATCH)] * 11)
+    )
     assert "orchestrion review list --limit 1000 --batch &#39;it&#39;&#34;&#39;&#34;&#39;s a batch&#39;" in page
+
+
+async def test_a_question_leaves_only_as_the_content_policy_says(decided):
+    [asked] = [one for one in decided.reviews(batch=BATCH) if one.question]
+    for content in (Content("none"), Content("digest")):
+        shown = _waiting(asked, content)
+        assert "until when" not in shown.wants
+        assert shown.command == f"orchestrion review show {asked.id}"
+    assert _waiting(asked, Content()).wants == "until when?"
 
 
 def test_a_placeholder_that_was_pasted_is_no_answer(tmp_path, monkeypatch):
@@ -152,3 +165,12 @@ async def test_the_four_totals_are_one(decided):
     assert usd(report.figures.cost) == usd(sum(cell.figures.cost for cell in report.cells))
     asked_back = nanos(4)  # a question to the task's owner is no attempt, and its wage is an entry
     assert report.figures.cost == exported + asked_back
+
+
+async def test_a_run_s_requests_are_found_without_looking_at_all_of_them(decided):
+    """Ten thousand runs with a question each are read run by run: a scan for each would be a hundred million rows."""
+    database, sql = decided.database, queries("review")
+    for clause in ("of_hold", "of_run"):
+        rows = database.read(f"explain query plan {sql['reviews']}\n{sql[clause]}", {"hold": 1, "run": 1})
+        plan = " ".join(row[3] for row in rows)
+        assert "SCAN" not in plan, plan

@@ -16,6 +16,7 @@ from orchestrion.errors import UsageError
 from orchestrion.settings import Settings, find_settings, read_settings
 
 if TYPE_CHECKING:
+    from orchestrion.evidence.content import Content
     from orchestrion.report.facts import Report, Waiting
     from orchestrion.review.requests import ReviewRequest
 
@@ -99,7 +100,7 @@ async def _of_runs(batch: str | None, run_id: str | None, *, frontier: str | Non
             if many > 1 and batch is not None:
                 note(f"batch '{batch}', the newest of {many} (--batch names another).")
         prices = o.workers.prices()
-        reviews = [_waiting(one) for one in o.reviews(batch=batch) if run_id in (None, one.run_id)]
+        reviews = [_waiting(one, o.content) for one in o.reviews(batch=batch) if run_id in (None, one.run_id)]
         report = report_runs(
             o.database, o.settings, batch=batch, run=run_id, prices=prices, frontier=frontier, reviews=reviews
         )
@@ -112,17 +113,21 @@ async def _of_runs(batch: str | None, run_id: str | None, *, frontier: str | Non
     return report
 
 
-def _waiting(request: ReviewRequest) -> Waiting:
+def _waiting(request: ReviewRequest, content: Content) -> Waiting:
+    """A request as the page shows it: the page leaves the house, and so its texts are under the content policy."""
     from orchestrion.report.facts import Waiting
 
     asked = request.question is not None
+    said = content.leaves(request.question) if content.record == "full" else None
     return Waiting(
         kind="information" if asked else "review",
         run=request.run_id,
         task=request.task_id,
-        wants=request.question or request.worker,
+        wants=(said or "its text may not leave the database (record, redact): the command shows it")
+        if asked
+        else request.worker,
         since=request.asked,
-        command=f"orchestrion review {f'inform {request.id} TEXT' if asked else f'decide {request.id}'}",
+        command=f"orchestrion review {f'inform {request.id} TEXT' if said else f'show {request.id}' if asked else f'decide {request.id}'}",
     )
 
 

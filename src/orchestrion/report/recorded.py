@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from orchestrion.domain import Outcome, Price, Usage, Verdict, dollars
-from orchestrion.evidence.recorded import outcomes
+from orchestrion.evidence.recorded import recorded
 from orchestrion.report.advice import advise
 from orchestrion.report.endings import RunRow, endings
 from orchestrion.report.facts import Alone, Asked, Cell, Quality, Report, Simulated, Waiting, total
@@ -68,7 +68,7 @@ def report_runs(
     tally, alone = Tally(), FrontierAlone(prices, frontier=frontier)
     visits: Counter[str] = Counter()
     replied = _count(database.read(queries("report")["calls"], named), runs, tally, alone, visits)
-    scored = _scored(outcomes(database, batch=batch), {one.id for one in runs})
+    scored = _scored(database, runs, batch=batch, run=run)
     ended, cases, waiting = endings(runs, replied, reviews)
     simulated = {name for name, model in settings.models.items() if model.model == "simulated"}
     cells = tally.cells(
@@ -155,8 +155,13 @@ def _asker(scope: str) -> str:
     return scope.partition("~")[0].rpartition("/")[2].partition("#")[0]
 
 
-def _scored(found: Iterable[Outcome], ids: set[str]) -> list[Outcome]:
-    return [one for one in found if one.score is not None and one.run_id in ids]
+def _scored(database: Database, runs: list[RunRow], *, batch: str | None, run: str | None) -> list[Outcome]:
+    """The outcomes that have a score. To read them all takes most of a report's time: not where nothing can have one."""
+    [(labelled,)] = database.read(queries("report")["labelled"])
+    if not runs or not labelled:
+        return []
+    found = recorded(database, batch=batch, no=runs[0].no if run else None)
+    return [one.outcome for one in found if one.outcome.score is not None]
 
 
 def _by_cell(scored: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:

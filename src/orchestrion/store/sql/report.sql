@@ -31,3 +31,7 @@ select v.worker, count(*),
 from run r join review v on v.run = r.no left join post p on p.hold = v.hold
 where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
 group by v.worker order by min(v.hold);
+
+-- name: labelled
+-- Whether any answer can have a score: somebody labelled, or tasks came with their right answer.
+select exists(select 1 from label) or exists(select 1 from run where reference is not null);
