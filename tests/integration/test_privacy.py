@@ -183,6 +183,36 @@ async def test_a_batch_keeps_its_results_until_they_are_in_the_file(tmp_path):
     assert "2 results were not kept" in command(tmp_path, "run", "flow.py:talk", "tasks.jsonl").stderr
 
 
+def test_results_that_are_nowhere_else_are_set_aside_and_not_overwritten(tmp_path):
+    """Tomorrow's tasks under the same name, or another batch: the file was the only copy of what was paid for."""
+    project(tmp_path, "record: none\n")
+    command(tmp_path, "run", "flow.py:talk", "tasks.jsonl")
+    first_day = (tmp_path / "tasks.results.jsonl").read_text()
+    said = command(tmp_path, "run", "flow.py:talk", "tasks.jsonl", "--batch", "b").stderr
+    assert "tasks.results.jsonl had results of other runs" in said
+    assert "they are in tasks.results.1.jsonl now" in said
+    assert (tmp_path / "tasks.results.1.jsonl").read_text() == first_day
+    (tmp_path / "tasks.jsonl").write_text('{"id": "c", "input": "three"}\n')
+    command(tmp_path, "run", "flow.py:talk", "tasks.jsonl", "--batch", "b")
+    assert "PLANT one" in (tmp_path / "tasks.results.2.jsonl").read_text()
+    assert "PLANT three" in (tmp_path / "tasks.results.jsonl").read_text()
+
+
+def test_results_that_the_database_keeps_are_written_over(tmp_path):
+    project(tmp_path, "record: full\n")
+    command(tmp_path, "run", "flow.py:talk", "tasks.jsonl")
+    command(tmp_path, "run", "flow.py:talk", "tasks.jsonl", "--batch", "b")
+    assert not (tmp_path / "tasks.results.1.jsonl").exists()
+
+
+def test_results_do_not_overwrite_the_tasks(tmp_path):
+    project(tmp_path, "record: full\n")
+    tasks = (tmp_path / "tasks.jsonl").read_text()
+    done = command(tmp_path, "run", "flow.py:talk", "tasks.jsonl", "--out", "tasks.jsonl", status=2)
+    assert "these are the tasks" in done.stderr
+    assert (tmp_path / "tasks.jsonl").read_text() == tasks
+
+
 # Redaction
 
 

@@ -164,7 +164,7 @@ def _lines(row: Known, check: Checked | None) -> list[tuple[str, str]]:
     if model.model != "simulated":
         lines.append(("reachable", row.reached))
     if check:
-        lines.append(("check", _said(check, " (simulated)" if model.model == "simulated" else "")))
+        lines.append(("check", _said(check, " (simulated)" if model.model == "simulated" else "", row.problem)))
     return lines
 
 
@@ -176,8 +176,10 @@ def _priced(price: Price) -> str:
     return f"{dollars(price.input)} in, {dollars(price.output)} out per million tokens{longer}"
 
 
-def _said(check: Checked, mark: str) -> str:
+def _said(check: Checked, mark: str, problem: str | None) -> str:
     one = check.outcome
+    if check.problem == problem and problem:
+        return "FAILED: see problem (nothing was asked)"
     cost = f"{dollars(check.run.cost)}{mark}" if check.run else "nothing was asked"
     if check.problem or one is None:
         return f"FAILED: {check.problem} ({cost})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import sys
@@ -21,10 +22,11 @@ NAMED = 3
 """So many failures are named at the end; the results file has them all."""
 
 
-def write_results(out: Path, runs: list[Run]) -> None:
+def write_results(out: Path, runs: list[Run], *, kept: Callable[[str], bool]) -> None:
     """A line for each run, in the order of the tasks; the file is replaced as a whole. Raises UsageError.
 
-    A result that was not kept in the database (``record``) stays as it stands in the file.
+    A result that was not kept in the database (``record``) stays as it stands in the file. Where the file has results of
+    other runs that are nowhere else (``kept`` says of a run's id whether the database has its result), it is set aside.
     """
     gone = {run.id for run in runs if run.status == "done" and run.text is None}
     before = _lines_of(out, gone) if gone else {}
@@ -36,9 +38,14 @@ def write_results(out: Path, runs: list[Run]) -> None:
     if str(out) == "-":
         write_bytes(lines)
         return
+    ours = {run.id for run in runs}
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         scratch.write_bytes(lines)
+        if any(not kept(run_id) for run_id in _results_in(out) if run_id not in ours):
+            aside = _free(out)
+            out.replace(aside)
+            complain(f"{out} had results of other runs, which the database does not keep: they are in {aside} now.")
         scratch.replace(out)
     except OSError as error:
         scratch.unlink(missing_ok=True)
@@ -50,13 +57,24 @@ def write_results(out: Path, runs: list[Run]) -> None:
 
 def _lines_of(out: Path, runs: set[str]) -> dict[str, bytes]:
     """The lines of an earlier results file for these runs."""
+    return {run_id: line for run_id, line in _results_in(out).items() if run_id in runs}
+
+
+def _results_in(out: Path) -> dict[str, bytes]:
+    """The lines of an earlier results file that have a result, by run; none where it is no such file."""
     found = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         for line in out.read_bytes().splitlines(keepends=True):
             row = from_json(line)
-            if row["run_id"] in runs and row["result"] is not None:
+            if row["result"] is not None:
                 found[row["run_id"]] = line
     return found
+
+
+def _free(out: Path) -> Path:
+    """A name beside this one that is not taken: tasks.results.1.jsonl."""
+    names = (out.with_name(f"{out.stem}.{n}{out.suffix}") for n in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _row(run: Run) -> dict[str, object]:

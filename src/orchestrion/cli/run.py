@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ async def _run(
         out = path.with_name(path.name.removesuffix(".zst").removesuffix(".jsonl") + ".results.jsonl")
     if str(out) == "-" and as_json:
         raise UsageError("--json and --out - both want stdout. Write the results to a file.")
-    _writable(out)
+    _writable(out, path)
     settings = _settings(config, workflow)
     if dry_run:
         settings = settings.model_copy(update={"database": ":memory:"})  # nothing is left behind
@@ -167,7 +168,7 @@ async def _run(
                 runs[run.id] = run
                 progress.add(run.status, run.cost, fresh=run.id not in before)
         ended = [runs[start.id] for start in starts if start.id in runs]
-        write_results(out, ended)
+        write_results(out, ended, kept=partial(_kept, o))
         await o.retention.delivered(batch)
         calls, amount = o.journal.unknown(batch)
         summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
@@ -201,8 +202,16 @@ def _policies(o: Orchestrion, chosen: Sequence[str], steps: list[Step[Any]]) -> 
     return found
 
 
-def _writable(out: Path) -> None:
-    """Results must find a place before anything is paid for."""
+def _kept(o: Orchestrion, run_id: str) -> bool:
+    """Whether the database has this run's result."""
+    record = o.journal.find(run_id)
+    return record is not None and record.result is not None
+
+
+def _writable(out: Path, tasks: Path) -> None:
+    """Results must find a place before anything is paid for, and not the place of the tasks."""
+    if out.exists() and out.samefile(tasks):
+        raise UsageError(f"--out {out}: these are the tasks, and results would overwrite them. Name another file.")
     if out.is_dir():
         raise UsageError(f"the results cannot be written to {out}: it is a folder. Name a file with --out.")
     folder = out.parent
