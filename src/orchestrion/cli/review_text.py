@@ -27,9 +27,9 @@ def request_lines(request: ReviewRequest) -> Iterator[str]:
         yield f"digest: {request.digest[:12]}"
     decision = request.decision
     if decision:
-        yield f"{click.style(str(decision), bold=True)}{f': {decision.text}' if decision.text else ''}"
+        yield f"{click.style(_visible(str(decision)), bold=True)}{f': {_visible(decision.text)}' if decision.text else ''}"
     if request.information:
-        yield f"{request.informant} answered: {request.information}"
+        yield f"{_visible(request.informant or '')} answered: {_visible(request.information)}"
 
 
 def _shown_lines(shown: Shown) -> Iterator[str]:
@@ -67,8 +67,12 @@ def _titled(title: str, text: str) -> Iterator[str]:
     yield from (f"  {_visible(line)}" for line in text.split("\n"))
 
 
-HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2028\u2029\u2060-\u2069\ufeff]")
-"""Characters that would change what a terminal shows: escape sequences, turned writing, what has no width."""
+HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e\u2028\u2029\u2060-\u206f\u3164\ufeff"
+    r"\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+"""Characters that would change what a terminal shows: escape sequences, turned writing, what has no width (but for the
+joiners of Persian, Indic scripts and emoji), and Unicode's tags, in which a whole text can hide."""
 
 
 def _visible(line: str) -> str:
@@ -93,14 +97,23 @@ def _form(schema: Any) -> str:
     if not properties:
         return json.dumps(schema, ensure_ascii=False)
     needed = schema.get("required", ())
-    return "\n".join(
+    fields = [
         f"{name}: {_type(one)}{'' if name in needed else ' (may be left out)'}" for name, one in properties.items()
-    )
+    ]
+    for name, one in schema.get("$defs", {}).items():
+        fields += (
+            [f"{name}:", *(f"  {line}" for line in _form(one).split("\n"))]
+            if "properties" in one
+            else [f"{name}: {_type(one)}"]
+        )
+    return "\n".join(fields)
 
 
 def _type(schema: Any) -> str:
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
     if "anyOf" in schema:
         return " | ".join(_type(one) for one in schema["anyOf"])
     if schema.get("type") == "array":

@@ -112,12 +112,16 @@ def _alone(report: Report) -> str:
 
 
 def saved(report: Report) -> str:
-    """How much less than the frontier alone, as " (54 % less)"; nothing where only a part of that is known."""
-    alone, cost = report.alone, report.figures.cost
+    """How much less than the frontier alone, as " (54 % less)"; nothing where only a part of that is known.
+
+    The frontier alone asks nobody: like is compared with like, without people's wages.
+    """
+    alone, cost = report.alone, report.figures.cost - report.wages
     if not alone.cost or alone.left_out:
         return ""
     part = 1 - cost / alone.cost
     way = "the policy is" if report.kind == "replay" else "this way it was"
+    way = f"without people's wages, {way}" if report.wages else way
     return f"; {way} {percent(abs(part))} {'cheaper' if part >= 0 else 'dearer'}"
 
 
