@@ -170,7 +170,12 @@ async def test_a_run_s_requests_are_found_without_looking_at_all_of_them(decided
     """Ten thousand runs with a question each are read run by run: a scan for each would be a hundred million rows."""
     seen = []
     read_rows = decided.database.read
-    decided.database.read = lambda sql, bound=(): seen.append((sql, bound)) or read_rows(sql, bound)
+
+    def read_and_note(sql, bound=()):
+        seen.append((sql, bound))
+        return read_rows(sql, bound)
+
+    decided.database.read = read_and_note
     [first] = [one for one in decided.reviews(everything=True) if one.task_id == "open"]
     decided.review(first.id)
     sql, bound = next((sql, bound) for sql, bound in seen if "v.hold = ?" in sql)
