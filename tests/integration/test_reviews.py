@@ -519,11 +519,7 @@ async def test_a_decision_whose_words_were_not_kept_is_not_gone_on_with(open_app
         return await orchestrion.gather(ask(text), decided_meanwhile(text))
 
     async def decided_meanwhile(text: str) -> str:
-<<<<<<< HEAD
-        while not (requests := o.reviews(everything=True)):  # noqa: ASYNC110  # a database tells nobody
-=======
         while not (requests := o.reviews(everything=True)):  # noqa: ASYNC110  # nothing else tells that it was put
->>>>>>> w-r1
             await asyncio.sleep(0.01)
         [request] = requests
         if request.state == "open":

@@ -300,3 +300,15 @@ def test_wide_letters_count_twice_where_a_label_is_cut():
     assert clip("piano", 5) == "piano"
     assert clip("pianos", 5) == "pian…"
     assert clip("鍵盤楽器", 5) == "鍵盤…"
+
+
+async def test_the_frontier_is_not_chosen_by_how_many_labels_it_has():
+    """A worker that few labels are about is no bad one: what is not known counts neither for nor against it."""
+    rows = [
+        Outcome(workload="w", step="s", task_id=str(i), worker=worker, answer="x", cost_usd=cost, score=score)
+        for i in range(10)
+        for worker, cost, score in (("cheap", 0.001, 0.5), ("best", 0.01, 1.0 if i < 2 else None))
+    ]
+    found = await replay(rows, SavedPolicy(as_policy("cheap"), (), "p"))
+    assert found.frontier
+    assert found.frontier.worker == "best"

@@ -203,9 +203,11 @@ def _kill(worker: subprocess.Popen[bytes], books: Books) -> Kill | None:
     It is stopped first, so that what is looked at is what it leaves: on a busy machine many calls end between a look and a kill.
     """
     worker.send_signal(signal.SIGSTOP)
+    if worker.returncode is not None:
+        return None  # it had ended before
     _, status = os.waitpid(worker.pid, os.WUNTRACED)
     if not os.WIFSTOPPED(status):
-        worker.returncode = os.waitstatus_to_exitcode(status)  # it ended by itself
+        worker.returncode = os.waitstatus_to_exitcode(status)  # it ended at this moment
         return None
     seen = _killed(worker.pid, books.stories())
     if not seen.in_flight:
