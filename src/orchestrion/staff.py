@@ -159,9 +159,12 @@ class Staff(Mapping[str, Worker]):
             return model.price.price()
         found = self.listed(name)
         if found is None:
-            elsewhere = " at this base_url" if model.base_url else ""  # where a name may mean another model, at another price
+            elsewhere = (
+                " at this base_url" if model.base_url else ""
+            )  # where a name may mean another model, at another price
             raise SettingsError(
-                f"{self._settings.file or 'settings'}: model '{name}' ({model.model}) has no known price{elsewhere}, and without one its calls cannot be bounded. "
+                f"{self._settings.file or 'settings'}: model '{name}' ({model.model}) has no known price{elsewhere}, "
+                "and without one its calls cannot be bounded. "
                 f"Give it one, in dollars per million tokens: `price: {{input: 0.10, output: 0.40}}` (0 for a local model)."
             )
         return found.price

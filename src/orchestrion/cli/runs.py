@@ -67,7 +67,8 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
         runs = [dict(zip(names, row, strict=True)) for row in rows]
         for run in runs:
             run["status"] = "interrupted" if run["status"] == "running" and not run["owned"] else run["status"]
-        lines = [_line(run, shown, come=run["id"] in come) for run in runs]
+        width = max((len(shown(run["cost"])) for run in runs), default=0)
+        lines = [_line(run, shown, width, come=run["id"] in come) for run in runs]
         if sum(counts.values()) > len(runs):
             totals = ", ".join(f"{n} {name}" for name, n in counts.items())
             lines.append(f"… {totals} in all (--limit, --status, --batch)")
@@ -78,11 +79,13 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
     asyncio.run(show())
 
 
-def _line(run: dict[str, Any], shown: Callable[[Money], str], *, come: bool) -> str:
+def _line(run: dict[str, Any], shown: Callable[[Money], str], width: int, *, come: bool) -> str:
     lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
     wants = f"  waits for {run['wants']}" if run["wants"] else ""
     wants += ", which has come: `runs resume --ready` goes on" if come else ""
-    return f"{_coloured(run['status'])}  {shown(run['cost']):>10}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+    return (
+        f"{_coloured(run['status'])}  {shown(run['cost']):>{width}}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
+    )
 
 
 def _plain(run: dict[str, Any]) -> dict[str, Any]:
@@ -258,9 +261,13 @@ def send_signal(run_id: str, name: str, value: str, *, as_json: bool, config: st
 def _record(o: Orchestrion, run_id: str) -> RunRecord:
     record = o.journal.find(run_id)
     if record is None:
-        raise UsageError(
-            f"there is no run '{run_id}' in {o.database.path}. `orchestrion runs list` shows what there is."
+        of_task = [f"'{id}'" for [id] in o.database.read(queries("journal")["runs_of_task"], (run_id,))]
+        there = (
+            f"Runs of the task '{run_id}': {', '.join(of_task)}."
+            if of_task
+            else "`orchestrion runs list` shows what there is."
         )
+        raise UsageError(f"there is no run '{run_id}' in {o.database.path}. {there}")
     return record
 
 
