@@ -127,6 +127,9 @@ def test_a_model_that_cannot_be_used_hinders_nobody_else(models):
     given = {"good": {"model": "simulated", "price": PRICE}, "bad": {"model": "openai-chat:house-made"}}
     status, _, _ = models(given, "good", "--check")
     assert status == 0
+    status, out, _ = models(given, "bad", "--check")
+    assert (status, out.count("has no known price")) == (1, 1)  # said once
+    assert "FAILED: see problem (nothing was asked)" in out
     flow = "from orchestrion import Step, cascade\necho = Step('echo', 'Say it.', policy=cascade('good', 'bad'))\n"
     (models.folder / "flow.py").write_text(flow)
     (models.folder / "tasks.jsonl").write_text('{"id": "t1", "input": "hello"}\n')

@@ -210,10 +210,17 @@ def test_every_command_with_a_result_takes_both():
     assert missing == [("completion",)]  # its result is a script
 
 
+def test_costs_of_different_lengths_stand_in_a_column(ran):
+    lines = [line for line in command(ran, "runs", "list").stdout.splitlines() if "support:tasks/" in line]
+    assert len({len(re.findall(r"\$[\d.]+", line)[0]) for line in lines}) > 1
+    assert len({line.index("support:tasks/") for line in lines}) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "status", "said"),
     [
         (["runs", "show", "nope"], 2, "there is no run 'nope'"),
+        (["runs", "show", "ticket-02"], 2, "Runs of the task 'ticket-02': '"),
         (["run", "workflow.py:suport", "tasks.jsonl"], 2, "Did you mean 'support'?"),
         (["replay", "nope.jsonl", "--policy", "careful"], 2, "nope.jsonl cannot be read"),
         (["outcomes", "export", "-"], 2, "both want stdout"),

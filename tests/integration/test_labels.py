@@ -103,6 +103,13 @@ def test_the_sheet_that_is_written(project):
     assert "frontier" not in (project / "blind.csv").read_text(encoding="utf-8-sig")
 
 
+async def test_a_sheet_of_several_steps_does_not_call_each_a_task(project):
+    async with Orchestrion.open(project / "orchestrion.yaml", workers=[ScriptedWorker("w", lambda _: "Vienna")]) as o:
+        await o.run(Step("capital", policy="w"), "Austria", id="r")
+    assert "13 answers to 7 of 7 questions (a step of a task)" in command(project, "label", "--out", "labels.csv")
+    assert "12 answers to 6 of 6 tasks" in command(project, "label", "--out", "labels.csv", "--step", "city")
+
+
 def test_scores_and_references_come_back(project):
     command(project, "label", "--out", "labels.csv")
     rows = sheet(project)

@@ -64,7 +64,7 @@ NAMED = 20
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="With --out: so many tasks, drawn by chance.",
+    help="With --out: so many tasks, each step of one counting for itself, drawn by chance.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="With --out: another seed draws other tasks.")
 @click.option("--blind", is_flag=True, help="With --out: leave out who answered.")
@@ -176,7 +176,9 @@ def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Con
         out.write_bytes(write_table(columns, rows))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from None
-    said = f"{out}: {len(drawn.items)} answers to {drawn.chosen} of {drawn.questions} tasks, drawn by chance."
+    several = len({item.question.step for item in drawn.items}) > 1
+    asked = "questions (a step of a task)" if several else "tasks"
+    said = f"{out}: {len(drawn.items)} answers to {drawn.chosen} of {drawn.questions} {asked}, drawn by chance."
     data = {"file": str(out), "answers": len(drawn.items), "tasks": drawn.chosen, "of_tasks": drawn.questions}
     result([said], lambda: data, as_json=as_json)
     note(f"Fill in score or reference, save it as CSV, then: orchestrion outcomes label {back}--in {out}")

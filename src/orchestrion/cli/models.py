@@ -178,7 +178,7 @@ def _priced(price: Price) -> str:
 
 def _said(check: Checked, mark: str, problem: str | None) -> str:
     one = check.outcome
-    if check.problem == problem and problem:
+    if problem and check.problem == problem:
         return "FAILED: see problem (nothing was asked)"
     cost = f"{dollars(check.run.cost)}{mark}" if check.run else "nothing was asked"
     if check.problem or one is None:

@@ -277,9 +277,13 @@ def send_signal(run_id: str, name: str, value: str, *, as_json: bool, config: st
 def _record(o: Orchestrion, run_id: str) -> RunRecord:
     record = o.journal.find(run_id)
     if record is None:
-        raise UsageError(
-            f"there is no run '{run_id}' in {o.database.path}. `orchestrion runs list` shows what there is."
+        of_task = [f"'{id}'" for [id] in o.database.read(queries("journal")["runs_of_task"], (run_id,))]
+        there = (
+            f"Runs of the task '{run_id}': {', '.join(of_task)}."
+            if of_task
+            else "`orchestrion runs list` shows what there is."
         )
+        raise UsageError(f"there is no run '{run_id}' in {o.database.path}. {there}")
     return record
 
 

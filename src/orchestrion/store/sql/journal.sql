@@ -102,6 +102,9 @@ order by no desc limit :limit;
 -- name: count_runs
 select status, count(*) from run where :batch is null or batch = :batch group by status;
 
+-- name: runs_of_task
+select id from run where task = ? order by no desc limit 3;
+
 -- name: complete_run
 select id from run where substr(id, 1, length(:begin)) = :begin order by no desc limit :most;
 
