@@ -69,7 +69,7 @@ def test_what_a_terminal_would_obey_is_shown_as_a_code(project):
 def test_a_long_answer_comes_from_a_file_or_stdin(project):
     request = open_request(project)
     decide = ("review", "decide", request["id"], "modify")
-    seen = ("--seen", request["digest"], "--as", "ben")
+    seen = ("--seen", request["digest"], "--by", "ben")
     assert "no.json cannot be read" in orchestrion(project, *decide, "@no.json", *seen).stderr
     done = orchestrion(project, *decide, "-", *seen, "--json", given='{"party": "Beta", "months": 6}')
     assert json.loads(done.stdout) == {
@@ -90,13 +90,13 @@ def test_a_long_answer_comes_from_a_file_or_stdin(project):
     [
         (["decide", "ID"], "say what is decided on request"),
         (["decide", "ID", "approve"], "say what you decide on: --seen DIGEST, as `orchestrion review show"),
-        (["decide", "ID", "approve", "--seen", "00000000", "--as", "ana"], "does not show what was decided on"),
-        (["decide", "ID", "approve", "--seen", "DIGEST"], "say who decides on request .*: --as NAME, one of ana, ben"),
-        (["decide", "ID", "approve", "--seen", "DIGEST", "--as", "eve"], "'eve' is not one of legal: ana, ben"),
+        (["decide", "ID", "approve", "--seen", "00000000", "--by", "ana"], "does not show what was decided on"),
+        (["decide", "ID", "approve", "--seen", "DIGEST"], "say who decides on request .*: --by NAME, one of ana, ben"),
+        (["decide", "ID", "approve", "--seen", "DIGEST", "--by", "eve"], "'eve' is not one of legal: ana, ben"),
         (["decide", "ID", "maybe", "--seen", "DIGEST"], "'maybe' is not one of 'approve', 'modify', 'reject', 'ask'"),
         (["decide", "ID", "modify", "--seen", "DIGEST"], "give the answer: a text, JSON, @FILE or - for stdin"),
         (["decide", "ID", "modify", "{", "--seen", "DIGEST"], "is not JSON: .* It has the fields party, months"),
-        (["decide", "ID", "reject", "--seen", "DIGEST", "--as", "ana"], "give a reason"),
+        (["decide", "ID", "reject", "--seen", "DIGEST", "--by", "ana"], "give a reason"),
         (["decide", "99-99", "approve", "--seen", "DIGEST"], "there is no review request '99-99'"),
         (["inform", "ID", "x"], "nobody asks for information"),
         (["show", "nonsense"], "there is no review request 'nonsense'"),
@@ -115,7 +115,7 @@ def test_mistakes_are_said_and_nothing_is_decided(project, arguments, message):
 def test_at_a_terminal_it_shows_the_request_and_asks(project):
     request = open_request(project)
     answers = ["nonsense\n", "reject\n", "the clause is void\n"]
-    said = at_terminal(project, ["review", "decide", request["id"], "--as", "ana"], answers)
+    said = at_terminal(project, ["review", "decide", request["id"], "--by", "ana"], answers)
     assert "cheap's answer" in said
     assert "reject by ana" in said
     done = orchestrion(project, "run", "workflow.py:read", "tasks.jsonl")

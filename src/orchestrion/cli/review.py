@@ -100,7 +100,7 @@ def show_request(request_id: str, *, as_json: bool, config: str | None) -> None:
 @click.argument("verb", type=click.Choice(VERBS), required=False)
 @click.argument("text", required=False)
 @click.option("--seen", metavar="DIGEST", help="The digest that `review show` printed: what is decided on.")
-@click.option("--as", "who", metavar="NAME", help="Who decides (default: the only member; else your login name).")
+@click.option("--by", "who", metavar="NAME", help="Who decides (default: the only member; else your login name).")
 @click.option("--minutes", type=float, help="What it took (default: what the settings expect).")
 @output_options
 @config_option
@@ -151,7 +151,7 @@ def decide(
 @command.command("inform")
 @click.argument("request_id", metavar="ID")
 @click.argument("information")
-@click.option("--as", "who", metavar="NAME", help="Who answers (default: your login name).")
+@click.option("--by", "who", metavar="NAME", help="Who answers (default: your login name).")
 @output_options
 @config_option
 def inform(request_id: str, information: str, *, who: str | None, as_json: bool, config: str | None) -> None:
@@ -193,7 +193,7 @@ def _who(o: Orchestrion, request: ReviewRequest) -> str:
         return _login()
     if len(person.members) > 1:
         raise ReviewError(
-            f"say who decides on request {request.id}: --as NAME, one of {', '.join(person.members)}. (people in the settings)"
+            f"say who decides on request {request.id}: --by NAME, one of {', '.join(person.members)}. (people in the settings)"
         )
     return person.members[0]
 
@@ -202,7 +202,7 @@ def _login() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
-        raise ReviewError("say who you are: --as NAME.") from None
+        raise ReviewError("say who you are: --by NAME.") from None
 
 
 def _ask_terminal(request: ReviewRequest) -> tuple[str, str | None, str]:
