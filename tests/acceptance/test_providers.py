@@ -384,7 +384,7 @@ async def test_a_provider_that_speaks_like_openai(open_app):
 async def test_an_address_where_the_provider_takes_none(open_app):
     async with StubAnthropic() as stub, open_app(models=settings(stub, "deepseek:deepseek-chat")) as o:
         with pytest.raises(SettingsError, match="deepseek has one address, so its models take no base_url"):
-            o.check_keys(["m"])
+            o.workers.check_keys(["m"])
 
 
 @pytest.mark.parametrize("kind", ["anthropic", "google", "groq", "openai-responses"])

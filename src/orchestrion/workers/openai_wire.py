@@ -186,7 +186,10 @@ def usage_from(data: Mapping[str, Any]) -> Usage:
     details_out = data.get("completion_tokens_details") or {}
     read, written = data["prompt_tokens"], data["completion_tokens"]
     cached, reasoning = details_in.get("cached_tokens") or 0, details_out.get("reasoning_tokens") or 0
-    apart = (data.get("total_tokens") or 0) - read - written
+    total = data.get("total_tokens") or 0
+    if not all(isinstance(number, int | float) for number in (read, written, cached, reasoning, total)):
+        raise ValueError(f"its usage says {str(data)[:200]}")
+    apart = total - read - written
     if apart > 0:
         written, reasoning = written + apart, max(reasoning, apart)
     return likely(Usage(read, written, cache_read_tokens=cached, reasoning_tokens=reasoning))
