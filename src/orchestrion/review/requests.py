@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from orchestrion.domain import Attempt, Money, digest, dollars
+from orchestrion.store.database import SERIAL_BITS
 
 DecisionKind: TypeAlias = Literal["approve", "modify", "reject", "ask"]
 DeadlineRule: TypeAlias = Literal["approve", "reject"]
 
-SERIAL_BITS = 32
 DEADLINE = "(deadline)"
 """Stands for the person where nobody decided in time."""
 
