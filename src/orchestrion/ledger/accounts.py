@@ -1,0 +1,152 @@
+"""The tree of accounts: whose money it is, what limits it, and when a limit begins anew. Facts, no I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from orchestrion.domain import Money
+
+Unit: TypeAlias = Literal["money", "tokens", "attention"]
+"""What a limit counts: nano-dollars, tokens, or seconds of people's attention."""
+
+Period: TypeAlias = Literal["run", "day", "week", "month", "forever"]
+"""How long a limit counts before it begins anew."""
+
+Class: TypeAlias = Literal["critical", "standard", "background"]
+"""Who is served first where money is scarce."""
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
+PERIODS: tuple[Period, ...] = get_args(Period)
+CLASSES: tuple[Class, ...] = get_args(Class)
+
+DEFAULT = "default"
+"""The account of whoever names none, where no accounts are kept."""
+
+ZONE = "UTC"
+WAIT_S = 60.0
+"""How long a call waits for money that others hold, where its accounts say nothing."""
+
+WARN = (0.5, 0.8, 0.95)
+"""The fractions of a limit at which people are told, where accounts say nothing."""
+
+NAME = re.compile(r"[\w.@:+-]+(/[\w.@:+-]+)*")
+
+
+class Amounts(NamedTuple):
+    """What a call takes, or took: nano-dollars, tokens, seconds of attention. In the order of UNITS."""
+
+    money: Money
+    tokens: int = 0
+    attention: int = 0
+
+
+class Cap(msgspec.Struct, frozen=True):
+    """A limit: so much of a unit in each period."""
+
+    unit: Unit
+    period: Period
+    amount: int
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of the tree. ``name`` is its path: "company/support". What is None is as with its parent."""
+
+    name: str
+    caps: tuple[Cap, ...] = ()
+    rank: Class | None = None
+    zone: str | None = None
+    wait_s: float | None = None
+    warn: tuple[float, ...] | None = None
+
+    @property
+    def parent(self) -> str | None:
+        """The path of the account above it."""
+        return self.name.rpartition("/")[0] or None
+
+
+class Span(NamedTuple):
+    """One window of a period: its name, and the moments (seconds since the epoch) at which it begins and ends."""
+
+    name: str
+    start: float
+    end: float
+
+
+FOREVER = Span("", 0.0, float("inf"))
+
+
+class Tree:
+    """All accounts, as of one ``version`` of the books."""
+
+    def __init__(self, accounts: Iterable[Account] = (), *, version: int = 0) -> None:
+        self.version = version
+        self.accounts: Mapping[str, Account] = {one.name: one for one in sorted(accounts, key=lambda one: one.name)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.accounts
+
+    def __bool__(self) -> bool:
+        return bool(self.accounts)
+
+    def path(self, name: str) -> tuple[Account, ...]:
+        """An account and those above it, the root first; empty for one that is not there."""
+        return tuple(self.accounts[above] for above in ancestors(name) if above in self.accounts)
+
+    def rank(self, name: str) -> Class:
+        """The class that an account has, or inherits."""
+        return next((one.rank for one in reversed(self.path(name)) if one.rank), "standard")
+
+    def zone(self, name: str) -> str:
+        """The time zone in which its days begin."""
+        return next((one.zone for one in reversed(self.path(name)) if one.zone), ZONE)
+
+    def wait_s(self, name: str) -> float:
+        """How long a call on this account waits for money that others hold."""
+        return next((one.wait_s for one in reversed(self.path(name)) if one.wait_s is not None), WAIT_S)
+
+    def warn(self, name: str) -> tuple[float, ...]:
+        """The fractions of its limits at which people are told."""
+        return next((one.warn for one in reversed(self.path(name)) if one.warn is not None), WARN)
+
+    def caps(self, name: str) -> Iterator[tuple[Account, Cap]]:
+        """Every limit that stands above a call on this account, the root's first."""
+        for account in self.path(name):
+            for cap in account.caps:
+                yield account, cap
+
+
+def ancestors(name: str) -> tuple[str, ...]:
+    """The paths from the root to an account, itself included: "a", "a/b", "a/b/c"."""
+    parts = name.split("/")
+    return tuple("/".join(parts[: i + 1]) for i in range(len(parts)))
+
+
+@lru_cache(maxsize=4096)
+def _span(period: Period, day: dt.date, zone: str) -> Span:
+    first = day
+    if period == "week":
+        first = day - dt.timedelta(days=day.weekday())
+        after = first + dt.timedelta(days=7)
+        name = "{0:04}-W{1:02}".format(*day.isocalendar())
+    elif period == "month":
+        first = day.replace(day=1)
+        after = (first + dt.timedelta(days=31)).replace(day=1)
+        name = f"{first:%Y-%m}"
+    else:
+        after = day + dt.timedelta(days=1)
+        name = day.isoformat()
+    return Span(name, *(dt.datetime.combine(one, dt.time(), ZoneInfo(zone)).timestamp() for one in (first, after)))
+
+
+def span(period: Period, at: float, zone: str) -> Span:
+    """The window of a period in which a moment lies, by the calendar of a time zone; weeks begin on Monday (ISO 8601)."""
+    if period in ("forever", "run"):
+        return FOREVER
+    return _span(period, dt.datetime.fromtimestamp(at, ZoneInfo(zone)).date(), zone)
