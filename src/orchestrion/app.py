@@ -28,6 +28,7 @@ from orchestrion.evidence.recordings import Recordings
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
+from orchestrion.ledger.budgets import Change, accounts_of, differences, read_tree, seed
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
@@ -35,6 +36,7 @@ from orchestrion.review.reviews import statements as review_statements
 from orchestrion.settings import Settings, read_settings
 from orchestrion.staff import Staff
 from orchestrion.store.database import Database
+from orchestrion.store.session import SqliteSession
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import Worker
@@ -47,7 +49,8 @@ TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
-    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager.
+    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``differing`` is what its settings
+    say of accounts and the books do not: the books hold.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -66,6 +69,7 @@ class Orchestrion:
             claims="claim",
             secure=settings.forgets,
         )
+        self.differing = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
         self._reviews = Reviews(self.database)
@@ -230,6 +234,14 @@ class Orchestrion:
     def policy(self, name: str) -> SavedPolicy:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
         return find_policy(name, self.settings)
+
+    def _seed(self) -> tuple[Change, ...]:
+        """Accounts of the settings that are not in the books are made; what differs otherwise."""
+        accounts = accounts_of(self.settings)
+        if not accounts or not differences(read_tree(SqliteSession(self.database.reader)), accounts):
+            return ()
+        with self.database.transaction() as session:
+            return seed(session, accounts)
 
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from orchestrion.app import Orchestrion
+from orchestrion.cli.budget_text import differing_lines
 from orchestrion.cli.complete import batches, policies, workflows
 from orchestrion.cli.load import NamedTask, config_option, load_workflow, money, read_tasks
 from orchestrion.cli.output import complain, examples, note, output_options, result
@@ -136,6 +137,8 @@ async def _run(
             complain(
                 f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet."
             )
+        for line in differing_lines(o.differing, settings.file):
+            note(line)
         batch = batch or "+".join(
             [f"{workflow.name}:{path.name.split('.')[0]}", *(f"{s}={p.name}" for s, p in sorted(policies.items()))]
         )

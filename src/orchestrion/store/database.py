@@ -17,6 +17,7 @@ import apsw
 
 from orchestrion.errors import StoreError
 from orchestrion.store.queries import migrations, queries
+from orchestrion.store.session import Session, SqliteSession
 from orchestrion.store.writer import Row, Writer, store_error
 
 BUSY_MS = 30_000
@@ -80,6 +81,19 @@ class Database:
                     connection.execute("rollback")
                 raise
             return taken
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction at once, for rare administration: all of it or nothing. Raises StoreError."""
+        with self._explained():
+            self.reader.execute("begin immediate")
+            try:
+                yield SqliteSession(self.reader)
+                self.reader.execute("commit")
+            except BaseException:
+                if self.reader.in_transaction:
+                    self.reader.execute("rollback")
+                raise
 
     async def close(self, *, compact: bool = False) -> None:
         """Write what is left, and leave. ``compact``: write the file anew, so that nothing deleted is left in its pages."""
