@@ -28,7 +28,9 @@ from orchestrion.evidence.recordings import Recordings
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
-from orchestrion.ledger.budgets import Change, accounts_of, differences, read_tree, seed
+from orchestrion.ledger.books import Books
+from orchestrion.ledger.books import statements as ledger_statements
+from orchestrion.ledger.budgets import Seeded, accounts_of, differences, read_tree, seed
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
@@ -36,7 +38,6 @@ from orchestrion.review.reviews import statements as review_statements
 from orchestrion.settings import Settings, read_settings
 from orchestrion.staff import Staff
 from orchestrion.store.database import Database
-from orchestrion.store.session import SqliteSession
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import Worker
@@ -49,8 +50,8 @@ TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
-    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``differing`` is what its settings
-    say of accounts and the books do not: the books hold.
+    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``seeded``: what its settings made of
+    the accounts in the books.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -63,17 +64,20 @@ class Orchestrion:
         tracing = Tracing()
         self.workers = Staff(settings, workers, tracing=tracing, proceed=self._proceed)
         self.content = Content.of(settings)
+        books = Books()
         self.database = Database(
             settings.database_path,
-            statements=journal_statements() | review_statements() | evidence_statements(),
+            statements=journal_statements() | ledger_statements() | review_statements() | evidence_statements(),
             claims="claim",
+            keeper=books,
             secure=settings.forgets,
         )
-        self.differing = self._seed()
+        self.seeded = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
-        self._reviews = Reviews(self.database)
-        self._house = House(self.workers, EntryLedger(self.database), tracing, self._reviews)
+        ledger = EntryLedger(self.database, books)
+        self._reviews = Reviews(self.database, ledger)
+        self._house = House(self.workers, ledger, tracing, self._reviews)
         self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None
 
@@ -235,11 +239,14 @@ class Orchestrion:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
         return find_policy(name, self.settings)
 
-    def _seed(self) -> tuple[Change, ...]:
-        """Accounts of the settings that are not in the books are made; what differs otherwise."""
+    def _seed(self) -> Seeded:
+        """Accounts of the settings that are not in the books are made."""
         accounts = accounts_of(self.settings)
-        if not accounts or not differences(read_tree(SqliteSession(self.database.reader)), accounts):
-            return ()
+        if not accounts:
+            return Seeded()
+        with self.database.reading() as session:
+            if not differences(read_tree(session), accounts):
+                return Seeded()
         with self.database.transaction() as session:
             return seed(session, accounts)
 

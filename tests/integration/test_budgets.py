@@ -11,7 +11,7 @@ from orchestrion.ledger.accounts import Account, Cap
 from orchestrion.ledger.budgets import accounts_of, amend, apply, differences, history, looser, move, read_tree, seed
 from orchestrion.settings import Settings
 from orchestrion.store.queries import migrations
-from orchestrion.store.session import SqliteSession
+from orchestrion.store.session import SqliteConnection
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def session():
     connection = apsw.Connection(":memory:")
     for _, text in migrations():
         connection.execute(text)
-    return SqliteSession(connection)
+    return SqliteConnection(connection)
 
 
 def accounts(**budgets):
@@ -123,7 +123,7 @@ def test_moved_limits_keep_their_sum(session):
 @pytest.mark.parametrize(
     ("source", "target", "period", "message"),
     [
-        ("a", "b", "month", r"'a' has a limit of \$5\.00 per month: \$6\.00 cannot be taken from it"),
+        ("a", "b", "month", r"'a' has a limit of \$5\.00 a month: \$6\.00 cannot be taken from it"),
         ("a", "c", None, "On money, 'a' has a limit per month, 'c' has none"),
         ("a", "b", "day", "On money per day, 'a' has a limit per month, 'b' has a limit per month"),
         ("c", "b", None, "'c' has none, 'b' has a limit per month"),

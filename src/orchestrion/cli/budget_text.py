@@ -14,7 +14,7 @@ import msgspec
 
 from orchestrion.domain import NANOS_PER_DOLLAR, dollars, usd
 from orchestrion.ledger.accounts import UNITS, Amounts, Tree, Unit
-from orchestrion.ledger.budgets import Change, Record, looser, per, said
+from orchestrion.ledger.budgets import Change, Record, limit_said, looser, per, said
 from orchestrion.ledger.reconcile import Unknown
 from orchestrion.ledger.standing import DAY, HOUR, AccountStanding, Overrun, Standing
 from orchestrion.settings import Settings
@@ -40,7 +40,7 @@ def change_line(change: Change) -> str:
     if change.what == "limit" and change.unit and change.period:
         before, after = ("no limit" if one is None else said(change.unit, one) for one in (change.before, change.after))
         on = {"money": "", "tokens": "on tokens ", "attention": "on people's time "}[change.unit]
-        return f"{change.account}: limit {on}{per(change.period)} {before} → {after}"
+        return f"{change.account}: limit {on}{per(change.period)}: {before} → {after}"
     before, after = (_fact(one) for one in (change.before, change.after))
     return f"{change.account}: {change.what} {before} → {after}"
 
@@ -62,8 +62,7 @@ def differing_lines(changes: Iterable[Change], file: Any) -> Iterator[str]:
 def looser_lines(tree: Tree, touched: Collection[str] | None = None) -> list[str]:
     """Limits that can never be reached; ``touched``: of these accounts, or because of them."""
     return [
-        f"note: {account}'s limit of {said(cap.unit, cap.amount)} {per(cap.period)} is above {above}'s of "
-        f"{said(cap.unit, other.amount)}: the stricter one holds."
+        f"note: {account}'s limit of {limit_said(cap)} is above {above}'s of {limit_said(other)}: the stricter one holds."
         for account, cap, above, other in looser(tree)
         if touched is None or account in touched or above in touched
     ]
@@ -115,9 +114,9 @@ def _amounts(amounts: Amounts) -> Iterator[str]:
 
 def _limit_lines(limit: Standing, zone: str) -> Iterator[str]:
     unit, cap = limit.cap.unit, limit.cap
-    what = f"{said(unit, cap.amount)} {per(cap.period)}"
+    what = limit_said(cap)
     if limit.window is None:
-        yield f"{what:<24} for each run"
+        yield what
         return
     share = (limit.spent + limit.held) / cap.amount if cap.amount else 1.0
     full = min(BAR, math.floor(share * BAR))
@@ -137,7 +136,7 @@ def _what_now(limit: Standing, zone: str) -> str:
     told = [f"{rough(unit, limit.rate * each)} {name} of late"] if limit.rate else []
     if limit.spent >= limit.cap.amount:
         told.append(
-            f"{said(unit, limit.cap.amount)} {per(limit.cap.period)} are used up: new calls stop until it "
+            f"{limit_said(limit.cap)} are used up: new calls stop until it "
             + ("is raised" if window is None or not math.isfinite(window.end) else "begins anew or is raised")
         )
     elif limit.left <= 0:

@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 from orchestrion.domain import NANOS_PER_DOLLAR
 from orchestrion.errors import UsageError
 from orchestrion.ledger.accounts import Account, Cap, Period, Tree, Unit, ancestors
+from orchestrion.ledger.books import Books
 from orchestrion.limits import NAME
 from orchestrion.settings import Settings, nearest
 from orchestrion.store.queries import queries
@@ -47,6 +48,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def stricter(self) -> bool:
         """Whether it is a limit that sinks, or one more."""
         return self.what == "limit" and self.after is not None and (self.before is None or self.after < self.before)
+
+
+class Seeded(NamedTuple):
+    """What the settings changed in the books, and what still differs then: that stays as the books have it."""
+
+    changes: tuple[Change, ...] = ()
+    differing: tuple[Change, ...] = ()
 
 
 class Applied(NamedTuple):
@@ -89,25 +97,7 @@ def accounts_of(settings: Settings) -> tuple[Account, ...]:
 
 def read_tree(session: Session) -> Tree:
     """All accounts of the books."""
-    sql = queries("budget")
-    caps: dict[str, list[Cap]] = {}
-    for account, unit, period, amount in session.execute(sql["caps"]):
-        caps.setdefault(account, []).append(Cap(unit, period, int(amount)))
-    [(version,)] = session.execute(sql["version"])
-    return Tree(
-        (
-            Account(
-                name=name,
-                caps=tuple(caps.get(name, ())),
-                rank=rank,
-                zone=zone,
-                wait_s=wait_s,
-                warn=None if warn is None else tuple(from_json(warn)),
-            )
-            for name, rank, zone, wait_s, warn in session.execute(sql["accounts"])
-        ),
-        version=int(version),
-    )
+    return Books().tree(session)
 
 
 def differences(tree: Tree, accounts: Iterable[Account]) -> tuple[Change, ...]:
@@ -127,8 +117,8 @@ def looser(tree: Tree) -> tuple[Looser, ...]:
     )
 
 
-def seed(session: Session, accounts: Iterable[Account]) -> tuple[Change, ...]:
-    """Make the accounts that are not there; what still differs then, and stays as the books have it.
+def seed(session: Session, accounts: Iterable[Account]) -> Seeded:
+    """Make the accounts that are not there.
 
     A limit that no person has set sinks to what these settings say, where that is less.
     """
@@ -139,18 +129,20 @@ def seed(session: Session, accounts: Iterable[Account]) -> tuple[Change, ...]:
         for _, body in session.execute(queries("budget")["changes_by_people"])
         for change in _read_changes(body)
     }
+    done: list[Change] = []
     for one in accounts:
         before = tree.accounts.get(one.name)
         if before is None:
-            _write(session, None, one, kind="seed", who=SETTINGS)
+            done += _write(session, None, one, kind="seed", who=SETTINGS)
             continue
         lower = {
             (change.unit, change.period): change.after
             for change in _changes(before, one)
             if change.stricter and (change.account, change.unit, change.period) not in by_people
         }
-        _write(session, before, _capped(before, lower), kind="seed", who=SETTINGS)
-    return differences(read_tree(session), accounts)
+        done += _write(session, before, _capped(before, lower), kind="seed", who=SETTINGS)
+    _changed(session, done)
+    return Seeded(tuple(done), differences(read_tree(session), accounts))
 
 
 def planned(session: Session, accounts: Iterable[Account], *, prune: bool = False) -> Applied:
@@ -169,10 +161,12 @@ def apply(session: Session, accounts: Iterable[Account], *, who: str, prune: boo
     """Make the books say what the settings say."""
     accounts = tuple(accounts)
     tree, plan = read_tree(session), planned(session, accounts, prune=prune)
+    done: list[Change] = []
     for one in accounts:
-        _write(session, tree.accounts.get(one.name), one, kind="apply", who=who)
-    for name in reversed(plan.pruned):  # children before their parents
-        _write(session, tree.accounts[name], None, kind="apply", who=who)
+        done += _write(session, tree.accounts.get(one.name), one, kind="apply", who=who)
+    for name in plan.pruned:
+        done += _write(session, tree.accounts[name], None, kind="apply", who=who)
+    _changed(session, done)
     return plan
 
 
@@ -194,7 +188,9 @@ def amend(
     if before is None:
         _creatable(tree, name, create=create)
     after = msgspec.structs.replace(_capped(before or Account(name=name), caps or {}), **facts)
-    return _write(session, before, after, kind="set", who=who)
+    changes = _write(session, before, after, kind="set", who=who)
+    _changed(session, changes)
+    return changes
 
 
 def move(
@@ -210,7 +206,7 @@ def move(
     of, to = _pair(find(tree, source), find(tree, target), unit, period)
     if amount > of.amount:
         raise UsageError(
-            f"'{source}' has a limit of {said(unit, of.amount)} {per(of.period)}: {said(unit, amount)} cannot be taken from it. "
+            f"'{source}' has a limit of {limit_said(of)}: {said(unit, amount)} cannot be taken from it. "
             "Nothing was moved."
         )
     changes: list[Change] = []
@@ -218,6 +214,7 @@ def move(
         before = tree.accounts[name]
         after = _capped(before, {(unit, cap.period): cap.amount + moved})
         changes += _write(session, before, after, kind="move", who=who)
+    _changed(session, changes)
     return tuple(changes)
 
 
@@ -247,8 +244,13 @@ def said(unit: Unit, amount: int) -> str:
     return f"{amount / 60:,.4g} min" if amount % 60 else f"{amount // 60:,} min"
 
 
+def limit_said(cap: Cap) -> str:
+    """A limit for people, exact: "$100.00 a month"."""
+    return f"{said(cap.unit, cap.amount)} {'for good' if cap.period == 'forever' else f'a {cap.period}'}"
+
+
 def per(period: Period) -> str:
-    """How often a limit begins anew."""
+    """How often a limit begins anew: "per month"."""
     return "for good" if period == "forever" else f"per {period}"
 
 
@@ -335,15 +337,23 @@ def _write(
         elif change.what == "limit":
             session.execute(sql["put_cap"], (name, change.unit, change.period, change.after))
     if after is None:
-        session.execute(sql["remove_balance"], (name,))
         session.execute(sql["remove_account"], (name,))
     else:
         warn = None if after.warn is None else to_json(after.warn).decode()
         session.execute(sql["put_account"], (name, after.rank, after.zone, after.wait_s, warn))
     body = to_json([msgspec.to_builtins(change) for change in changes]).decode()
     session.execute(sql["change"], (time.time(), who, kind, name, body))
-    session.execute(sql["changed"])
     return changes
+
+
+def _changed(session: Session, changes: Iterable[Change]) -> None:
+    """Every process hears of it, and balances are made anew: an account's time zone moves the windows of those below, too."""
+    touched = {change.account for change in changes}
+    if not touched:
+        return
+    below = {change.account + "/" for change in changes if change.what == "time_zone"}
+    moved = {name for name in read_tree(session).accounts if name.startswith(tuple(below))} if below else set()
+    Books().changed(session, touched | moved, time.time())
 
 
 def _read_changes(body: str) -> list[Change]:

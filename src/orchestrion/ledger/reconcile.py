@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from orchestrion.domain import Money, dollars
 from orchestrion.errors import UsageError
 from orchestrion.ledger.accounts import Amounts
+from orchestrion.ledger.books import Books
 from orchestrion.store.queries import queries
 from orchestrion.store.session import Session
 
@@ -61,7 +62,7 @@ def reconcile(session: Session, hold: int, cost: Money | None, *, name: str, who
         said = "was not billed" if kind == "void" else f"cost {dollars(booked)}"
         raise UsageError(f"the cost of call {name} is known: it {said}. Nothing was changed.")
     spent = Amounts(0) if cost is None else Amounts(cost, tokens, attention)
-    session.execute(queries("budget")["adjust"], ("void" if cost is None else "post", *spent, hold))
+    Books().correct(session, hold, spent, "void" if cost is None else "post", time.time())
     body = to_json({"hold": name, "before": booked, "after": spent.money}).decode()
     session.execute(queries("budget")["change"], (time.time(), who, "reconcile", account, body))
     return Reconciled(hold=hold, account=account, before=booked, after=spent.money)

@@ -1,17 +1,5 @@
 -- What people change of accounts and limits, and what they look at. $1, $2 …: the same statements for SQLite and Postgres.
 
--- name: accounts
-select name, class, zone, wait_s, warn from account order by name;
-
--- name: caps
-select account, unit, period, amount from cap order by account, unit, period;
-
--- name: version
-select version from books;
-
--- name: changed
-update books set version = version + 1;
-
 -- name: put_account
 insert into account (name, class, zone, wait_s, warn) values ($1, $2, $3, $4, $5)
 on conflict (name) do update set class = excluded.class, zone = excluded.zone, wait_s = excluded.wait_s, warn = excluded.warn;
@@ -22,9 +10,6 @@ on conflict (account, unit, period) do update set amount = excluded.amount;
 
 -- name: remove_cap
 delete from cap where account = $1 and unit = $2 and period = $3;
-
--- name: remove_balance
-delete from balance where account = $1;
 
 -- name: remove_account
 delete from account where name = $1;
@@ -61,9 +46,6 @@ from overrun o join hold h on h.hold = o.hold order by o.at;
 
 -- name: posted
 select h.account, p.kind, p.amount, p.tokens, p.attention, h.at from hold h join post p on p.hold = h.hold where h.hold = $1;
-
--- name: adjust
-update post set kind = $1, amount = $2, tokens = $3, attention = $4 where hold = $5;
 
 -- name: unknown
 select h.hold, h.account, p.amount, h.at, run.id,
