@@ -8,7 +8,18 @@ import pytest
 from orchestrion.errors import UsageError
 from orchestrion.ledger import budgets
 from orchestrion.ledger.accounts import Account, Cap
-from orchestrion.ledger.budgets import accounts_of, amend, apply, differences, history, looser, move, read_tree, seed
+from orchestrion.ledger.budgets import (
+    Seeded,
+    accounts_of,
+    amend,
+    apply,
+    differences,
+    history,
+    looser,
+    move,
+    read_tree,
+    seed,
+)
 from orchestrion.settings import Settings
 from orchestrion.store.queries import migrations
 from orchestrion.store.session import SqliteConnection
@@ -45,7 +56,7 @@ def test_settings_make_accounts_once(session):
         },
         company__support={"limits": [{"tokens": 7, "period": "day"}, {"limit": 1}], "time_zone": "Europe/Berlin"},
     )
-    assert seed(session, given) == ()
+    assert seed(session, given).differing == ()
     tree = read_tree(session)
     assert tuple(tree.accounts.values()) == (
         Account(
@@ -61,7 +72,7 @@ def test_settings_make_accounts_once(session):
             zone="Europe/Berlin",
         ),
     )
-    assert seed(session, given) == ()
+    assert seed(session, given) == Seeded()
     assert read_tree(session).version == tree.version  # nothing was written a second time
     assert [(one.kind, one.who, one.account) for one in history(session)] == [
         ("seed", "orchestrion.yaml", "company"),
@@ -71,9 +82,10 @@ def test_settings_make_accounts_once(session):
 
 def test_between_settings_files_the_stricter_limit_holds_and_the_difference_is_said(session):
     seed(session, accounts(a={"limit": 10, "period": "day"}))
-    assert seed(session, accounts(a={"limit": 5, "period": "day", "tokens": 9})) == ()
+    lowered = seed(session, accounts(a={"limit": 5, "period": "day", "tokens": 9}))
+    assert (len(lowered.changes), lowered.differing) == (2, ())
     assert caps(session, "a") == {("money", "day"): 5_000_000_000, ("tokens", "day"): 9}
-    [money, tokens] = seed(session, accounts(a={"limit": 10, "period": "day"}))
+    [money, tokens] = seed(session, accounts(a={"limit": 10, "period": "day"})).differing
     assert (money.before, money.after) == (5_000_000_000, 10_000_000_000)
     assert (tokens.before, tokens.after) == (9, None)
     assert caps(session, "a") == {("money", "day"): 5_000_000_000, ("tokens", "day"): 9}
@@ -82,7 +94,7 @@ def test_between_settings_files_the_stricter_limit_holds_and_the_difference_is_s
 def test_what_somebody_set_stands_whatever_the_settings_say(session):
     seed(session, accounts(a={"limit": 5}))
     amend(session, "a", who="ana", caps={("money", "forever"): 8_000_000_000})
-    [change] = seed(session, accounts(a={"limit": 5}))
+    [change] = seed(session, accounts(a={"limit": 5})).differing
     assert (change.before, change.after) == (8_000_000_000, 5_000_000_000)
     assert caps(session, "a") == {("money", "forever"): 8_000_000_000}
 

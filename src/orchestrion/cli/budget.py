@@ -14,11 +14,11 @@ from orchestrion.app import Orchestrion
 from orchestrion.cli.books import NONE, READ, Amount, by_option, change, look
 from orchestrion.cli.budget_text import (
     COLUMNS,
-    change_line,
-    differing_lines,
-    history_line,
+    change_lines,
+    history_lines,
     looser_lines,
     overrun_lines,
+    seeded_lines,
     short_lines,
     show_json,
     show_lines,
@@ -33,7 +33,7 @@ from orchestrion.errors import UsageError
 from orchestrion.evidence.spreadsheet import write_table
 from orchestrion.ledger import budgets
 from orchestrion.ledger.accounts import CLASSES, PERIODS, Period, Tree, Unit, ancestors
-from orchestrion.ledger.budgets import Applied, Change, Record, accounts_of, per
+from orchestrion.ledger.budgets import Applied, Change, Record, Seeded, accounts_of, per
 from orchestrion.ledger.reconcile import Unknown, unknown
 from orchestrion.ledger.standing import AccountStanding, Overrun, overruns, standings
 from orchestrion.limits import known_zone
@@ -60,7 +60,7 @@ class _Books(NamedTuple):
     found: list[AccountStanding]
     overruns: list[Overrun]
     unknown: list[Unknown]
-    differing: tuple[Change, ...]
+    seeded: Seeded
     tree: Tree
 
 
@@ -103,7 +103,7 @@ def show(names: tuple[str, ...], *, as_csv: bool, as_json: bool, config: str | N
         note(
             f"{len(books.unknown)} call(s) of unknown cost are booked in full: `orchestrion budget reconcile` lists them."
         )
-    for line in [*looser_lines(books.tree), *differing_lines(books.differing, settings.file)]:
+    for line in [*looser_lines(books.tree), *seeded_lines(books.seeded, settings.file)]:
         note(line)
 
 
@@ -120,7 +120,7 @@ def _read(o: Orchestrion, session: Session, names: Iterable[str]) -> _Books:
         shown,
         [one for one in overruns(session) if one.account in accounts],
         [one for one in unknown(session) if one.account in accounts],
-        o.differing,
+        o.seeded,
         tree,
     )
 
@@ -235,7 +235,7 @@ def _wait(text: str) -> float:
 def _say(changes: Iterable[Change], tree: Tree, found: Iterable[AccountStanding], *, as_json: bool) -> None:
     """What was changed, and what it means."""
     changes = tuple(changes)
-    lines = [change_line(one) for one in changes] or ["nothing changed: the books say so already."]
+    lines = change_lines(changes) or ["nothing changed: the books say so already."]
     result(lines, lambda: {"changes": msgspec.to_builtins(changes)}, as_json=as_json)
     touched = {one.account for one in changes}
     for line in [*short_lines(found, changes), *looser_lines(tree, touched)]:
@@ -315,7 +315,7 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
             if dry_run
             else budgets.apply(session, given, who=by, prune=prune)
         )
-        tree = budgets.read_tree(session)
+        tree = Tree(given) if dry_run else budgets.read_tree(session)
         return done, tree, standings(session, tree, now=time.time())
 
     unseeded = settings.model_copy(update={"budgets": {}})  # what they say is applied here, and said
@@ -323,7 +323,7 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
     if dry_run and path is not None and not path.exists():
         unseeded = unseeded.model_copy(update={"database": ":memory:"})
     done, tree, found = change(unseeded, work)
-    lines = [change_line(one) for one in done.changes] + [f"{name}: taken out" for name in done.pruned]
+    lines = change_lines(done.changes) + [f"{name}: taken out" for name in done.pruned]
     data = {
         "dry_run": dry_run,
         "changes": msgspec.to_builtins(done.changes),
@@ -358,7 +358,7 @@ def history(name: str | None, *, as_json: bool, config: str | None) -> None:
         return records
 
     records = look(config, read)
-    lines = [line for record in records for line in history_line(record)]
+    lines = [line for record in records for line in history_lines(record)]
     result(
         lines or ["nothing was changed yet."], lambda: {"changes": [one._asdict() for one in records]}, as_json=as_json
     )

@@ -6,15 +6,17 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 import msgspec
+from pydantic_core import to_json
 
 from orchestrion.domain import NANOS_PER_DOLLAR, dollars, usd
 from orchestrion.ledger.accounts import UNITS, Amounts, Tree, Unit
-from orchestrion.ledger.budgets import Change, Record, limit_said, looser, per, said
+from orchestrion.ledger.budgets import Change, Record, Seeded, limit_said, looser, per, said
 from orchestrion.ledger.reconcile import Unknown
 from orchestrion.ledger.standing import DAY, HOUR, AccountStanding, Overrun, Standing
 from orchestrion.settings import Settings
@@ -33,29 +35,41 @@ def rough(unit: Unit, amount: float) -> str:
     return f"{amount:,.0f} tokens" if unit == "tokens" else f"{amount / 60:,.3g} min"
 
 
-def change_line(change: Change) -> str:
-    """What was changed, exactly."""
+def change_lines(changes: Iterable[Change]) -> list[str]:
+    """What was changed, exactly: a line for each account."""
+    told: dict[str, list[str]] = {}
+    for change in changes:
+        told.setdefault(change.account, []).append(_changed(change))
+    return [f"{account}: {'; '.join(pieces)}" for account, pieces in told.items()]
+
+
+def _changed(change: Change) -> str:
     if change.what == "account":
-        return f"{change.account}: {'made' if change.after else 'taken out'}"
+        return "made" if change.after else "taken out"
     if change.what == "limit" and change.unit and change.period:
-        before, after = ("no limit" if one is None else said(change.unit, one) for one in (change.before, change.after))
-        on = {"money": "", "tokens": "on tokens ", "attention": "on people's time "}[change.unit]
-        return f"{change.account}: limit {on}{per(change.period)}: {before} → {after}"
-    before, after = (_fact(one) for one in (change.before, change.after))
-    return f"{change.account}: {change.what} {before} → {after}"
+        on = {"money": "", "tokens": " on tokens", "attention": " on people's time"}[change.unit]
+        name = f"limit{on} {per(change.period)}"
+        before, after = (None if one is None else said(change.unit, one) for one in (change.before, change.after))
+    else:
+        name = change.what.replace("_", " ")
+        before, after = (None if one is None else _fact(one) for one in (change.before, change.after))
+    if before is None:
+        return f"{name} {after}"
+    return f"{name} {before} → {after or ('none' if change.what == 'limit' else 'as above it')}"
 
 
 def _fact(value: Any) -> str:
-    if value is None:
-        return "as above it"
     return ", ".join(f"{one:g}" for one in value) or "never" if isinstance(value, list | tuple) else f"{value}"
 
 
-def differing_lines(changes: Iterable[Change], file: Any) -> Iterator[str]:
-    """Where the settings and the books differ: the books hold."""
-    lines = [change_line(change) for change in changes]
+def seeded_lines(seeded: Seeded, file: Path | None) -> Iterator[str]:
+    """Limits that the settings lowered in the books, and where both still differ: the books hold."""
+    lowered = [one for one in seeded.changes if one.what == "limit" and one.before is not None]
+    name = file.name if file else "the settings"
+    yield from (f"note: {line}, since {name} is stricter." for line in change_lines(lowered))
+    lines = change_lines(seeded.differing)
     if lines:
-        yield f"note: {file} and the books differ, and the books hold. `orchestrion budget apply` would change"
+        yield f"note: {name} and the books differ, and the books hold. `orchestrion budget apply` would change them:"
         yield from (f"  {line}" for line in lines)
 
 
@@ -77,19 +91,18 @@ def short_lines(found: Iterable[AccountStanding], changes: Iterable[Change]) -> 
                 yield f"note: {one.account.name}: {_what_now(limit, one.zone)}"
 
 
-def history_line(record: Record) -> Iterator[str]:
-    """One change as one line, or one for each thing that was changed by it."""
+def history_lines(record: Record) -> Iterator[str]:
+    """One change: when, by whom, how, and what it was."""
     at = datetime.fromtimestamp(record.at).astimezone()
-    head = f"{at:%Y-%m-%d %H:%M:%S}  {record.who:<14}  {record.kind:<9}"
     if record.kind in ("seed", "apply", "set", "move"):
-        for change in msgspec.convert(record.body, list[Change]):
-            yield f"{head}  {change_line(change)}"
+        told = change_lines(msgspec.convert(record.body, list[Change]))
     elif record.kind == "reconcile":
-        body = record.body
-        yield f"{head}  {record.account}: call {body['hold']} {said('money', body['before'])} → {said('money', body['after'])}"
+        before, after = (said("money", record.body[name]) for name in ("before", "after"))
+        told = [f"{record.account}: call {record.body['call']} {before} → {after}"]
     else:
-        told = record.body if isinstance(record.body, dict) else {"": record.body}
-        yield f"{head}  {record.account or ''}: {', '.join(f'{key} {value}'.strip() for key, value in told.items())}"
+        told = [f"{record.account or ''}: {to_json(record.body).decode()}"]
+    for line in told:
+        yield f"{at:%Y-%m-%d %H:%M:%S}  {record.who:<16}  {record.kind:<9}  {line}"
 
 
 def show_lines(found: list[AccountStanding]) -> Iterator[str]:
@@ -144,7 +157,7 @@ def _what_now(limit: Standing, zone: str) -> str:
     elif limit.runs_out is not None:
         told.append(f"at that rate it runs out on {_moment(limit.runs_out, zone)}")
     if limit.warned is not None:
-        told.append(f"{limit.warned:.0%} was warned of")
+        told.append(f"warned at {limit.warned:.0%}")
     if window and math.isfinite(window.end):
         told.append(f"begins anew on {_moment(window.end, zone)} {zone}")
     return "; ".join(told) or "nothing spent of late"
@@ -240,7 +253,7 @@ def _limit_json(limit: Standing, zone: str) -> dict[str, Any]:
             "begins_anew": _iso(window.end, zone),
             "per_day": limit.rate * DAY,
             "runs_out": _iso(limit.runs_out, zone),
-            "warned_at": limit.warned,
+            "warned_fraction": limit.warned,
         }
     return told
 

@@ -63,6 +63,6 @@ def reconcile(session: Session, hold: int, cost: Money | None, *, name: str, who
         raise UsageError(f"the cost of call {name} is known: it {said}. Nothing was changed.")
     spent = Amounts(0) if cost is None else Amounts(cost, tokens, attention)
     Books().correct(session, hold, spent, "void" if cost is None else "post", time.time())
-    body = to_json({"hold": name, "before": booked, "after": spent.money}).decode()
+    body = to_json({"call": name, "before": booked, "after": spent.money}).decode()
     session.execute(queries("budget")["change"], (time.time(), who, "reconcile", account, body))
     return Reconciled(hold=hold, account=account, before=booked, after=spent.money)
