@@ -16,6 +16,7 @@ from orchestrion.ledger.accounts import Account, Amounts, Cap, Tree, span
 from orchestrion.ledger.books import Books, statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.memory import MemoryLedger
+from orchestrion.ledger.protocol import Posting
 from orchestrion.store.database import Database
 from orchestrion.store.session import SqliteConnection
 
@@ -62,7 +63,7 @@ class Bank:
                 return None
         return holds
 
-    async def post(self, hold: int, money: int, kind: str = "post") -> None:
+    async def post(self, hold: int, money: int, kind: Posting = "post") -> None:
         self.ledger.post(hold, Amounts(money), kind=kind)
         await self.database.writer.durable()
 
@@ -271,13 +272,15 @@ async def test_the_higher_class_first_and_nobody_starves():
     ledger = MemoryLedger(Tree([Account(name="co", caps=(Cap("money", "forever", 10),)), *TREE[2:]]))
     served: list[str] = []
 
-    async def call(account):
+    async def call(account: str) -> None:
         holds = ledger.hold(account, [Amounts(10)], run=None) or await ledger.wait(account, [Amounts(10)], run=None)
+        assert holds
         served.append(account)
         await asyncio.sleep(0)
         ledger.post(holds[0], Amounts(0), kind="void")
 
     first = ledger.hold("co", [Amounts(10)], run=None)
+    assert first
     calls = [asyncio.create_task(call(account)) for account in ["co/b"] * 3 + ["co/c"] * 40]
     await asyncio.sleep(0)
     ledger.post(first[0], Amounts(0), kind="void")
