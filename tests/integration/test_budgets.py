@@ -160,7 +160,7 @@ def test_a_move_says_which_periods_there_are(session):
 
 
 def test_accounts_are_made_under_those_that_are_there(session):
-    with pytest.raises(UsageError, match="--create makes it"):
+    with pytest.raises(UsageError, match="--create would make it"):
         amend(session, "a", who="ana")
     amend(session, "a", who="ana", create=True)
     amend(session, "a/b", who="ana", create=True, caps={("money", "run"): 1}, rank="critical")

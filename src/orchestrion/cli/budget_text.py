@@ -47,8 +47,7 @@ def _changed(change: Change) -> str:
     if change.what == "account":
         return "made" if change.after else "taken out"
     if change.what == "limit" and change.unit and change.period:
-        on = {"money": "", "tokens": " on tokens", "attention": " on people's time"}[change.unit]
-        name = f"limit{on} {per(change.period)}"
+        name = f"limit {per(change.period)}"
         before, after = (None if one is None else said(change.unit, one) for one in (change.before, change.after))
     else:
         name = change.what.replace("_", " ")
@@ -88,7 +87,7 @@ def short_lines(found: Iterable[AccountStanding], changes: Iterable[Change]) -> 
     for one in found:
         for limit in one.limits:
             if limit.left <= 0 and (one.account.name, limit.cap.unit, limit.cap.period) in changed:
-                yield f"note: {one.account.name}: {_what_now(limit, one.zone)}"
+                yield f"note: {one.account.name}, {limit_said(limit.cap)}: {_what_now(limit, one.zone)}."
 
 
 def history_lines(record: Record) -> Iterator[str]:
@@ -144,23 +143,18 @@ def _limit_lines(limit: Standing, zone: str) -> Iterator[str]:
 
 def _what_now(limit: Standing, zone: str) -> str:
     """How fast it burns, what that leads to, and when it begins anew."""
-    unit, window = limit.cap.unit, limit.window
-    each, name = (HOUR, "an hour") if limit.cap.period == "day" else (DAY, "a day")
-    told = [f"{rough(unit, limit.rate * each)} {name} of late"] if limit.rate else []
+    window = limit.window
+    anew = f"it begins anew on {_moment(window.end, zone)} {zone}" if window and math.isfinite(window.end) else ""
+    warned = [f"warned at {limit.warned:.0%}"] if limit.warned is not None else []
     if limit.spent >= limit.cap.amount:
-        told.append(
-            f"{limit_said(limit.cap)} are used up: new calls stop until it "
-            + ("is raised" if window is None or not math.isfinite(window.end) else "begins anew or is raised")
-        )
-    elif limit.left <= 0:
-        told.append("what is left is held: new calls wait for it")
-    elif limit.runs_out is not None:
-        told.append(f"at that rate it runs out on {_moment(limit.runs_out, zone)}")
-    if limit.warned is not None:
-        told.append(f"warned at {limit.warned:.0%}")
-    if window and math.isfinite(window.end):
-        told.append(f"begins anew on {_moment(window.end, zone)} {zone}")
-    return "; ".join(told) or "nothing spent of late"
+        until = f"{anew}, or is raised" if anew else "it is raised"
+        return "; ".join([f"used up: new calls stop until {until}", *warned])
+    if limit.left <= 0:
+        return "; ".join(["what is left is held: new calls wait for it to come back", *filter(None, [anew]), *warned])
+    each, name = (HOUR, "an hour") if limit.cap.period == "day" else (DAY, "a day")
+    burn = f"{rough(limit.cap.unit, limit.rate * each)} {name} of late" if limit.rate else "nothing spent of late"
+    out = f", at which it runs out on {_moment(limit.runs_out, zone)}" if limit.runs_out is not None else ""
+    return "; ".join([burn + out, *filter(None, [anew]), *warned])
 
 
 def _moment(at: float, zone: str) -> str:

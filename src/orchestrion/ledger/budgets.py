@@ -281,7 +281,7 @@ def _creatable(tree: Tree, name: str, *, create: bool) -> None:
     if not create:
         near = nearest(name, tree.accounts)
         way = near if near.startswith(" Did") else ""
-        raise UsageError(f"there is no account '{name}'.{way} --create makes it.")
+        raise UsageError(f"there is no account '{name}'.{way} (--create would make it.)")
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is not the name of an account: words with slashes between them, such as company/support."

@@ -32,8 +32,8 @@ HOUR, DAY = 3600.0, 86_400.0
 RECENT_S: Mapping[Period, float] = {"day": 3 * HOUR, "week": DAY, "month": 7 * DAY, "forever": 7 * DAY}
 """How far back one looks for the rate at which a limit of a period burns."""
 
-LEAST_S = 600.0
-"""The rate of a first minute says nothing: what was spent in less than this counts as spent in this."""
+LEAST_S: Mapping[Period, float] = {"day": HOUR, "week": DAY, "month": DAY, "forever": DAY}
+"""What was spent in less than this counts as spent in this: a batch of five minutes is not the rate of a month."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +143,7 @@ def _standing(
     spent, held = amounts[unit], amounts[3 + unit]
     since = now - RECENT_S[cap.period]
     recent = sums.of(since, FOREVER.end).get(account.name, [0] * 6 + [now])
-    rate = recent[unit] / max(now - recent[6], LEAST_S)
+    rate = recent[unit] / max(now - recent[6], LEAST_S[cap.period])
     out = now + (cap.amount - spent) / rate if rate > 0 else None
     return Standing(
         cap=cap,
