@@ -149,6 +149,7 @@ class ModelSettings(_Section):
     concurrency: Annotated[int, Field(gt=0)] = 64
     requests_per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    bound: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     request: Mapping[str, Any] = {}
     skill: Annotated[float, Field(ge=0, le=1)] = 1.0
     latency_s: Annotated[float, Field(ge=0)] = 0.0
@@ -261,6 +262,7 @@ class Settings(_Section):
     redact: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
+    account: str | None = None
     budgets: Mapping[str, BudgetSettings] = {}
     people: Mapping[str, PersonSettings] = {}
     keys: Mapping[str, KeySettings] = {}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import Check
-from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task, digest
-from orchestrion.engine.ask import answer, answers, hold, let_go, rejudge
+from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Stop, Task, digest
+from orchestrion.engine.ask import answer, answers, hold, rejudge
+from orchestrion.engine.holding import added, demand_of, exhausted, spent
 from orchestrion.engine.review import take_up, waits
-from orchestrion.errors import JournalMismatch, RunBusy, RunError, StepFailed
+from orchestrion.errors import FundsExhausted, JournalMismatch, RunError, StepFailed
 from orchestrion.journal.protocol import Key, StepMemory
+from orchestrion.ledger.accounts import Amounts
 from orchestrion.policy.protocol import Policy
 from orchestrion.review.requests import Note, ReviewRequest
 
@@ -37,6 +38,9 @@ class Site:
         "policy",
         "step",
         "task",
+        "turn",
+        "unpaid",
+        "waited_s",
     )
     digest: str
     input: str
@@ -51,6 +55,9 @@ class Site:
         self.accepted: Accept | None = None
         self.pending: list[tuple[Call, ReviewRequest]] = []
         self.notes: list[Note] = []
+        self.turn = 0
+        self.waited_s = 0.0
+        self.unpaid: tuple[tuple[Call, ...], Amounts] | None = None
 
     def open(self) -> None:
         """Find the policy and the checks, and write the input down. Raises PolicyError."""
@@ -60,12 +67,37 @@ class Site:
         self.policy, self.checks = self.execution.policy(self.step)
 
     def funds(self) -> Funds:
-        """What may still be spent here."""
-        left = self.execution.ledger.left(self.execution.account)
-        return UNLIMITED if left is None else Funds(left, self._bound)
+        """What may still be spent here: also what others hold, until it was waited for in vain."""
+        execution = self.execution
+        if not execution.units:
+            return UNLIMITED
+        self.unpaid = None
+        left = execution.ledger.left(execution.account, run=execution.no, patient=not self.waited_s)
+        return Funds(left, lambda call: self._demand(call).money, self._covers)
 
-    def _bound(self, call: Call) -> Money:
-        return self.execution.worker(call.worker, self.step).bound(self.step.request(self.task, call))
+    def _demand(self, call: Call) -> Amounts:
+        worker = self.execution.worker(call.worker, self.step)
+        return demand_of(worker, self.step.request(self.task, call, self.input), self.execution.units)
+
+    def _covers(self, calls: tuple[Call, ...]) -> bool:
+        """Whether calls can be paid; what was put to a person is held already. The first that cannot is kept, to be named."""
+        execution = self.execution
+        new = [call for call in calls if not any(call == pending for pending, _ in self.pending)]
+        demand = added(map(self._demand, new))
+        fits = execution.ledger.affords(execution.account, demand, run=execution.no, patient=not self.waited_s)
+        if not fits and self.unpaid is None:
+            self.unpaid = calls, demand
+        return fits
+
+    def exhausted(self, history: tuple[Attempt, ...]) -> FundsExhausted:
+        """The error for a policy that stops since it cannot pay."""
+        calls, demand = self.unpaid or ((), self._more_than_left())
+        return exhausted(self, [demand], [call.worker for call in calls], history)
+
+    def _more_than_left(self) -> Amounts:
+        """What a policy must have wanted that looked at the amount itself."""
+        execution = self.execution
+        return Amounts((execution.ledger.left(execution.account, run=execution.no) or 0) + 1)
 
 
 async def perform(site: Site) -> Any:
@@ -75,12 +107,14 @@ async def perform(site: Site) -> Any:
     the commit that notes it and everything before it. So a step costs one commit, not two.
     """
     history: tuple[Attempt, ...] = ()
-    turn = 0
+    tried: list[tuple[Call, ...]] = []
+    looked = False
     site.open()
     log = site.execution.log
     memory = log.recall(site.key)
     if memory:
-        history, turn = await _remembered(site, memory), memory.turns
+        site.turn = memory.turns
+        history = await _remembered(site, memory)
         if memory.accepted is not None:
             site.accepted = _accepted(memory, history)
             return site.accepted.attempt.value
@@ -92,25 +126,28 @@ async def perform(site: Site) -> Any:
         match site.policy.next(site.task, history, site.funds()):
             case Ask() as ask:
                 site.execution.proceed()
-                held = hold(site, _not_pending(site, ask.calls), turn, history)
                 try:
-                    await log.durable()
-                except (asyncio.CancelledError, RunBusy) as error:
-                    let_go(site, held, error)
-                    raise
+                    held = await hold(site, _not_pending(site, ask.calls), history)
+                except FundsExhausted:
+                    if ask.calls in tried:
+                        raise
+                    tried.append(ask.calls)  # the policy may know somebody cheaper
+                    continue
                 if len(held) == 1:
                     history += (await answer(site, held[0], history),)
                 else:
                     history += await answers(site, held, history)
-                turn += 1
             case Accept() as decision:
                 log.accept(decision.attempt.hold, constrained=decision.constrained)
                 site.accepted = decision
                 return decision.attempt.value
+            case Stop(_, "funds") if site.execution.units:
+                if looked:
+                    raise site.exhausted(history)
+                looked = True
+                await log.durable()  # a commit hears of other processes: one may have added money meanwhile
             case Stop(reason):
-                raise StepFailed(
-                    step=site.step.name, reason=reason, history=history, cost=sum(a.spent for a in history)
-                )
+                raise StepFailed(step=site.step.name, reason=reason, history=history, cost=spent(history))
 
 
 def _not_pending(site: Site, calls: tuple[Call, ...]) -> tuple[Call, ...]:

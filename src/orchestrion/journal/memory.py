@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrion.domain import Attempt, Call
 from orchestrion.errors import UsageError
-from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory, done_future
+from orchestrion.journal.protocol import FUNDS, Key, NewRun, RunRecord, StepMemory, done_future
 
 
 @dataclass(slots=True)
@@ -34,6 +34,10 @@ class MemoryRunLog:
     _forget_failures: bool = False
     _forgot: bool = False
     _done: asyncio.Future[None] | None = None
+
+    @property
+    def account(self) -> str:
+        return self.new.account
 
     def recall(self, key: Key) -> StepMemory | None:
         if key not in self._left:
@@ -164,7 +168,8 @@ class MemoryJournal:
         return [
             found
             for found, log in self.runs.items()
-            if log.status == "waiting" and not log.owned and log.wants in log.signals and run_id in (None, found)
+            if log.status == "waiting" and not log.owned and run_id in (None, found)
+            if log.wants in log.signals or (log.wants or "").startswith(FUNDS)
         ]
 
     def _log(self, run_id: str) -> MemoryRunLog:

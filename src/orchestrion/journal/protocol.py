@@ -15,6 +15,9 @@ import msgspec
 
 from orchestrion.domain import Attempt, Call, Money
 
+FUNDS = "funds "
+"""What a run wants that waits for money: this, and the account."""
+
 
 class Key(msgspec.Struct, frozen=True, order=True):
     """Where a step was called: the branch of the run, the step's name, and how many calls of it came before there."""
@@ -67,7 +70,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One run as the journal has it. ``cost`` is the sum of its entries, in nano-dollars.
 
-    ``wants`` is the signal that it waits for, or "review ID"; ``question`` what a person asks of the task's owner.
+    ``wants`` is the signal that it waits for, "review ID" or "funds ACCOUNT"; ``question`` what a person asks of the task's
+    owner; ``error`` also why it waits.
     """
 
     id: str
@@ -97,6 +101,11 @@ class RunLog(Protocol):
 
     cost: Money
     signals: dict[str, str]
+
+    @property
+    def account(self) -> str:
+        """The account of the run."""
+        ...
 
     def recall(self, key: Key) -> StepMemory | None:
         """What is remembered of a step's call."""
@@ -171,7 +180,8 @@ class Journal(Protocol):
         ...
 
     def ready(self, run_id: str | None = None) -> list[str]:
-        """Ids of the waiting runs (or this one, if it is among them) whose signal or decision has come, or whose deadline has passed."""
+        """Ids of the waiting runs (or this one, if it is among them) whose signal or decision has come, whose deadline has
+        passed, or that wait for money: whether there is enough is found out by asking."""
         ...
 
     async def cancel(self, run_id: str) -> None:

@@ -88,6 +88,7 @@ class Tree:
     def __init__(self, accounts: Iterable[Account] = (), *, version: int = 0) -> None:
         self.version = version
         self.accounts: Mapping[str, Account] = {one.name: one for one in sorted(accounts, key=lambda one: one.name)}
+        self._units: dict[str, frozenset[Unit]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.accounts
@@ -120,6 +121,13 @@ class Tree:
         for account in self.path(name):
             for cap in account.caps:
                 yield account, cap
+
+    def units(self, name: str) -> frozenset[Unit]:
+        """What the limits above an account count: nothing, and no call on it needs to be weighed."""
+        units = self._units.get(name)
+        if units is None:
+            units = self._units[name] = frozenset(cap.unit for _, cap in self.caps(name))
+        return units
 
 
 def ancestors(name: str) -> tuple[str, ...]:
