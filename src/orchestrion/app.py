@@ -28,6 +28,8 @@ from orchestrion.evidence.recordings import Recordings
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
+from orchestrion.ledger.books import Books
+from orchestrion.ledger.books import statements as ledger_statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.overruns import Overruns
 from orchestrion.ledger.overruns import statements as overrun_statements
@@ -62,16 +64,22 @@ class Orchestrion:
         tracing = Tracing()
         self.workers = Staff(settings, workers, tracing=tracing, proceed=self._proceed)
         self.content = Content.of(settings)
+        books = Books()
         self.database = Database(
             settings.database_path,
-            statements=journal_statements() | review_statements() | evidence_statements() | overrun_statements(),
+            statements=journal_statements()
+            | ledger_statements()
+            | overrun_statements()
+            | review_statements()
+            | evidence_statements(),
             claims="claim",
+            keeper=books,
             secure=settings.forgets,
         )
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
-        self._reviews = Reviews(self.database)
-        self._ledger = EntryLedger(self.database)
+        self._ledger = EntryLedger(self.database, books)
+        self._reviews = Reviews(self.database, self._ledger)
         self._overruns = Overruns(self.database)
         self._house = House(
             self.workers, self._ledger, tracing, self._reviews, overruns=self._overruns, pays=settings.account
@@ -148,7 +156,7 @@ class Orchestrion:
         """What happened to the money since the last look: limits that are nearly spent, calls billed above their bound."""
         news: list[str] = []
         for source in (self._ledger.warnings, self._overruns.news):
-            news += source
+            news += map(str, source)
             source.clear()
         return news
 

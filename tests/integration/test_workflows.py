@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 import orchestrion
-from orchestrion import OrchestrionError, Step, StepFailed, cascade, fallback, fixed, retried, step, wait_for, workflow
+from orchestrion import Step, StepFailed, cascade, fallback, fixed, retried, step, wait_for, workflow
 from orchestrion.domain import Reply
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.workflow import Start
@@ -431,7 +431,7 @@ async def test_a_cost_that_is_no_amount_is_garbage_and_booked_in_full(open_app, 
 @pytest.mark.parametrize("bound", [-1, float("nan"), 1.5, 2**70, None])
 async def test_a_bound_that_is_no_amount_is_refused_before_anything_is_held(open_app, bound):
     worker = echo()
-    worker.bound = lambda request: bound
+    worker.bound = lambda request: bound  # type: ignore[method-assign]  # a worker of the user's own
     async with open_app(worker) as o:
         with pytest.raises(UsageError, match="worker 'w' says that a call costs at most"):
             await o.run(fixed_step, "a", id="r")

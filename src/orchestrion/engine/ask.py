@@ -62,7 +62,7 @@ async def hold(site: Site, calls: tuple[Call, ...], history: tuple[Attempt, ...]
             if isinstance(one.worker, Person):
                 put(site, one.hold, one.worker, history)
 
-    return await secured(site, planned, note, history, patient=not site.waited_s)
+    return await secured(site, planned, note, history)
 
 
 async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
@@ -234,7 +234,9 @@ async def metered(execution: Execution, held: Held) -> Answered:
         _post(execution, held, took, kind)
         return Answered(None, Failure(failed.kind, failed.message), took.money, perf_counter() - started)
     except (UsageError, NotSent, Parted):
-        execution.post(hold, NOTHING, "void")  # a missing key, or stopped while it waited for its turn: nothing was sent
+        execution.post(
+            hold, NOTHING, "void"
+        )  # a missing key, or stopped while it waited for its turn: nothing was sent
         raise
     except BaseException:
         # Cancelled, or a bug in a worker: the call may have been charged, and nobody will hear of it.
@@ -251,7 +253,9 @@ def _took(worker: Worker, reply: Reply) -> Amounts:
     cost = reply.cost if reply.cost is not None else (worker.price or FREE).cost(usage)
     tokens = usage.input_tokens + usage.output_tokens
     if not (is_amount(cost) and is_amount(tokens)):
-        raise WorkerFailed("garbage", f"{worker.name}: the answer says that it cost {cost!r} nano-dollars and {tokens!r} tokens")
+        raise WorkerFailed(
+            "garbage", f"{worker.name}: the answer says that it cost {cost!r} nano-dollars and {tokens!r} tokens"
+        )
     return Amounts(cost, tokens)
 
 

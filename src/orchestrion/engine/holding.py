@@ -76,21 +76,18 @@ async def secured(
     planned: list[Planned],
     note: Callable[[list[Held]], None],
     history: tuple[Attempt, ...],
-    *,
-    patient: bool = True,
 ) -> list[Held]:
     """Durable holds for calls that are made at once: all of them or none. ``note`` writes down what is about to be asked,
     in the commit of its holds.
 
-    What fails only for what others hold waits for it, unless it is not ``patient``: then only for its turn. Raises
-    FundsExhausted where the calls cannot be paid.
+    What fails only for what others hold waits for it. Raises FundsExhausted where the calls cannot be paid.
     """
     execution, ledger = site.execution, site.execution.ledger
     demands = [one.demand for one in planned]
     while True:
         holds = ledger.hold(execution.account, demands, run=execution.no)
         if holds is None:
-            holds = await _waited(site, demands, patient=patient)
+            holds = await _waited(site, demands)
             if holds is None:
                 raise exhausted(site, demands, [one.call.worker for one in planned], history)
         held = [
@@ -107,19 +104,18 @@ async def secured(
         # Another process was faster. What was noted is a call without a hold, which no resumed run takes for one that was made.
 
 
-async def _waited(site: Site, demands: list[Amounts], *, patient: bool) -> list[int] | None:
+async def _waited(site: Site, demands: list[Amounts]) -> list[int] | None:
     """Holds that could not be made at once; None where they cannot be made at all."""
     execution, ledger = site.execution, site.execution.ledger
-    account, run = execution.account, execution.no
-    if ledger.affords(account, added(demands), run=run, patient=patient):
-        began = monotonic()
-        holds = await execution.wait(ledger.wait(account, demands, run=run))
-        if holds is not None:
-            return holds
+    account, run, demand = execution.account, execution.no, added(demands)
+    if not ledger.affords(account, demand, run=run, patient=site.patient):
+        return None
+    began = monotonic()
+    holds = await execution.wait(ledger.wait(account, demands, run=run))
+    if holds is None and ledger.affords(account, demand, run=run):
         site.waited_s += monotonic() - began
-    await execution.log.durable()  # a commit hears of other processes: one may have added money meanwhile
-    execution.proceed()
-    return ledger.hold(account, demands, run=run)
+        site.patient = False  # it does not come back in time: from now on what others hold counts as gone
+    return holds
 
 
 def _let_go(site: Site, held: list[Held], error: BaseException) -> None:

@@ -34,6 +34,7 @@ class Site:
         "input",
         "key",
         "notes",
+        "patient",
         "pending",
         "policy",
         "step",
@@ -56,6 +57,7 @@ class Site:
         self.pending: list[tuple[Call, ReviewRequest]] = []
         self.notes: list[Note] = []
         self.turn = 0
+        self.patient = True
         self.waited_s = 0.0
         self.unpaid: tuple[tuple[Call, ...], Amounts] | None = None
 
@@ -72,7 +74,7 @@ class Site:
         if not execution.units:
             return UNLIMITED
         self.unpaid = None
-        left = execution.ledger.left(execution.account, run=execution.no, patient=not self.waited_s)
+        left = execution.ledger.left(execution.account, run=execution.no, patient=self.patient)
         return Funds(left, lambda call: self._demand(call).money, self._covers)
 
     def _demand(self, call: Call) -> Amounts:
@@ -84,7 +86,7 @@ class Site:
         execution = self.execution
         new = [call for call in calls if not any(call == pending for pending, _ in self.pending)]
         demand = added(map(self._demand, new))
-        fits = execution.ledger.affords(execution.account, demand, run=execution.no, patient=not self.waited_s)
+        fits = execution.ledger.affords(execution.account, demand, run=execution.no, patient=self.patient)
         if not fits and self.unpaid is None:
             self.unpaid = calls, demand
         return fits
@@ -108,7 +110,6 @@ async def perform(site: Site) -> Any:
     """
     history: tuple[Attempt, ...] = ()
     tried: list[tuple[Call, ...]] = []
-    looked = False
     site.open()
     log = site.execution.log
     memory = log.recall(site.key)
@@ -142,10 +143,7 @@ async def perform(site: Site) -> Any:
                 site.accepted = decision
                 return decision.attempt.value
             case Stop(_, "funds") if site.execution.units:
-                if looked:
-                    raise site.exhausted(history)
-                looked = True
-                await log.durable()  # a commit hears of other processes: one may have added money meanwhile
+                raise site.exhausted(history)
             case Stop(reason):
                 raise StepFailed(step=site.step.name, reason=reason, history=history, cost=spent(history))
 

@@ -39,12 +39,12 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ledger(Protocol):
-    """Holds and posts by account. An entry is durable with the journal's next commit, and moves every limit above it."""
+    """Holds and posts by account. An entry is durable with the journal's next commit, and moves every limit above it.
 
-    @property
-    def tree(self) -> Tree:
-        """The accounts as they are known now; another object when they have changed."""
-        ...
+    ``tree`` is another object whenever accounts or limits have changed.
+    """
+
+    tree: Tree
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
         """Set aside what calls need that are made at once: all of them or none. The holds' ids; None where it cannot be
@@ -69,8 +69,8 @@ class Ledger(Protocol):
         ...
 
     def left(self, account: str, *, run: int | None, patient: bool = True) -> Money | None:
-        """The money that could still be spent: once all that is held has come back, or (not ``patient``) now; None where
-        no limit stands above."""
+        """The money that could still be spent, once all that is held has come back, or (not ``patient``) now; None where no
+        limit of money stands above."""
         ...
 
     def affords(self, account: str, demand: Amounts, *, run: int | None, patient: bool = True) -> bool:

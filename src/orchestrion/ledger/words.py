@@ -1,29 +1,15 @@
-"""What is said of limits: in errors, notes and tables."""
+"""What is said where a limit stands in the way of a call."""
 
 from __future__ import annotations
 
 import math
 
-from orchestrion.domain import NANOS_PER_DOLLAR, Money, dollars
-from orchestrion.ledger.accounts import Cap, Unit
+from orchestrion.domain import NANOS_PER_DOLLAR, Money
+from orchestrion.ledger.accounts import Unit, amount_text, limit_text
 from orchestrion.ledger.protocol import Shortage
 
-EACH = {"run": "a run", "day": "a day", "week": "a week", "month": "a month", "forever": "for good"}
-NOUNS: dict[Unit, str] = {"money": "money", "tokens": "tokens", "attention": "people's time"}
 OPTIONS: dict[Unit, str] = {"money": "limit", "tokens": "tokens", "attention": "minutes"}
 """What a limit on a unit is called in the settings, and in the options of `budget set`."""
-
-
-def amount(value: int, unit: Unit) -> str:
-    """An amount of a unit: "$1.04", "20,000 tokens", "7.5 minutes of people's time"."""
-    if unit == "money":
-        return dollars(value)
-    return f"{value:,} tokens" if unit == "tokens" else f"{value / 60:g} minutes of people's time"
-
-
-def cap_words(cap: Cap) -> str:
-    """A limit in words: "$1.00 a day"."""
-    return f"{amount(cap.amount, cap.unit)} {EACH[cap.period]}"
 
 
 def missing(shortage: Shortage | None, *, asked: str, waited_s: float = 0.0) -> str:
@@ -32,13 +18,13 @@ def missing(shortage: Shortage | None, *, asked: str, waited_s: float = 0.0) -> 
         return "money was short a moment ago, and is not any more: the same command goes on."
     unit = shortage.cap.unit
     window = f" ({shortage.span})" if shortage.span else ""
-    held = f", {amount(shortage.held, unit)} held by other calls" if shortage.held else ""
-    waited = f"; {waited_s:.0f} s were waited for that" if waited_s and shortage.held else ""
+    held = f", {amount_text(unit, shortage.held)} held by other calls and open questions" if shortage.held else ""
+    waited = f"; {waited_s:.0f} s were waited for that" if waited_s >= 1 and shortage.held else ""
     to_ask = f"Asking {asked}" if asked else "The next call"
-    needed = shortage.needed + (shortage.held if waited else 0)
+    needed = shortage.needed + (shortage.held if waited_s else 0)
     return (
-        f"account '{shortage.account}' may spend {cap_words(shortage.cap)}: {amount(shortage.settled, unit)} spent{held}"
-        f"{window}{waited}. {to_ask} takes up to {amount(shortage.asked, unit)} more. "
+        f"account '{shortage.account}' may spend {limit_text(shortage.cap)}: {amount_text(unit, shortage.settled)} spent{held}"
+        f"{window}{waited}. {to_ask} takes up to {amount_text(unit, shortage.asked)} more. "
         f"`{raise_command(shortage, needed)}` lets it, then the same command goes on."
     )
 
@@ -46,7 +32,11 @@ def missing(shortage: Shortage | None, *, asked: str, waited_s: float = 0.0) -> 
 def raise_command(shortage: Shortage, needed: int) -> str:
     """The command that raises a limit to what is needed."""
     value = _rounded(needed, shortage.cap.unit)
-    shown = _dollar_digits(value) if shortage.cap.unit == "money" else f"{value // 60 if shortage.cap.unit == 'attention' else value}"
+    shown = (
+        _dollar_digits(value)
+        if shortage.cap.unit == "money"
+        else f"{value // 60 if shortage.cap.unit == 'attention' else value}"
+    )
     return f"orchestrion budget set {shortage.account} --{OPTIONS[shortage.cap.unit]} {shown} --period {shortage.cap.period}"
 
 

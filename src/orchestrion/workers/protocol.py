@@ -108,7 +108,8 @@ def tokens_bound(worker: Worker, request: Request) -> int:
     own: Callable[[Request], int] | None = getattr(worker, "tokens", None)
     if own is not None:
         return own(request)
-    return input_bound(request) + int(request.max_output or getattr(worker, "max_output", MAX_OUTPUT))
+    limit: int = request.max_output or getattr(worker, "max_output", MAX_OUTPUT)
+    return input_bound(request) + limit
 
 
 def margin_of(worker: Worker) -> float:
