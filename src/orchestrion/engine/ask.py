@@ -55,6 +55,8 @@ async def hold(site: Site, calls: tuple[Call, ...], history: tuple[Attempt, ...]
     planned = [plan(site, call, step.request(site.task, call, site.input)) for call in calls]
 
     def note(held: list[Held]) -> None:
+        if site.execution.short:
+            site.execution.went_on(key.scope)
         noted = [(one.hold, one.call) for one in held]
         site.execution.log.ask(key, site.turn, site.digest, site.input if site.turn == 0 else None, noted)
         site.turn += 1

@@ -116,6 +116,7 @@ class Execution:
         "no",
         "reference",
         "reviewed",
+        "short",
     )
 
     def __init__(
@@ -134,6 +135,7 @@ class Execution:
         self._house = house
         self.no = no
         self.reviewed = False
+        self.short: list[Site] = []
         self._policies = policies
         self._tags = tags
         self._task_id = task_id
@@ -212,6 +214,15 @@ class Execution:
             raise
         finally:
             del self._house.waiting[task]
+
+    def went_on(self, scope: str = "") -> None:
+        """The code goes on in a branch, after steps in it that could not be paid: somebody caught the error, and made do.
+
+        That is noted, and stands when the run is resumed: with money, it would else go another way than its journal.
+        """
+        for site in [site for site in self.short if site.key.scope.startswith(scope)]:
+            self.short.remove(site)
+            self.log.ask(site.key, site.turn, site.digest, site.input if site.turn == 0 else None, [])
 
     def policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
         """A step's policy and checks, or those of the saved policy in its place. Raises PolicyError."""

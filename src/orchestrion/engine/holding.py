@@ -140,6 +140,12 @@ def exhausted(
     )
 
 
+def was_short(site: Site, history: tuple[Attempt, ...]) -> FundsExhausted:
+    """The error of a step that the workflow's code went on without: that stands when the run is resumed."""
+    reason = "money was short when the run came here first, and its code went on without this step."
+    return FundsExhausted(step=site.step.name, reason=reason, history=history, cost=spent(history), shortage=None)
+
+
 def added(demands: Iterable[Amounts]) -> Amounts:
     """What several calls take together."""
     return Amounts(*map(sum, zip(*demands, strict=True))) if (demands := list(demands)) else NOTHING

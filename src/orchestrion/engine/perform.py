@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from orchestrion.checks.protocol import Check
 from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Stop, Task, digest
 from orchestrion.engine.ask import answer, answers, hold, rejudge
-from orchestrion.engine.holding import added, demand_of, exhausted, spent
+from orchestrion.engine.holding import added, demand_of, exhausted, spent, was_short
 from orchestrion.engine.review import take_up, waits
 from orchestrion.errors import FundsExhausted, JournalMismatch, RunError, StepFailed
 from orchestrion.journal.protocol import Key, StepMemory
@@ -103,26 +103,37 @@ class Site:
 
 
 async def perform(site: Site) -> Any:
-    """Ask, check and decide until the policy accepts; the accepted value. Raises StepFailed where it stops, with the history and the cost.
-
-    What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask waits for
-    the commit that notes it and everything before it. So a step costs one commit, not two.
+    """Ask, check and decide until the policy accepts; the accepted value. Raises StepFailed where it stops, with the history
+    and the cost, FundsExhausted where a limit is in its way.
     """
-    history: tuple[Attempt, ...] = ()
-    tried: list[tuple[Call, ...]] = []
     site.open()
     log = site.execution.log
     memory = log.recall(site.key)
-    if memory:
+    try:
+        if memory is None:
+            if left := log.unvisited(site.key.scope):
+                # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
+                # the code has changed: it is refused before it pays for anything, and the old code still fits.
+                raise mismatch(site.execution.id, left)
+            return await _decide(site, ())
         site.turn = memory.turns
         history = await _remembered(site, memory)
         if memory.accepted is not None:
             site.accepted = _accepted(memory, history)
             return site.accepted.attempt.value
-    elif left := site.execution.log.unvisited(site.key.scope):
-        # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
-        # the code has changed: it is refused before it pays for anything, and the old code still fits.
-        raise mismatch(site.execution.id, left)
+        if memory.short:
+            raise was_short(site, history)
+        return await _decide(site, history)
+    except FundsExhausted:
+        site.execution.short.append(site)
+        raise
+
+
+async def _decide(site: Site, history: tuple[Attempt, ...]) -> Any:
+    """The loop. What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask
+    waits for the commit that notes it and everything before it. So a step costs one commit, not two.
+    """
+    tried: list[tuple[Call, ...]] = []
     while True:
         match site.policy.next(site.task, history, site.funds()):
             case Ask() as ask:
@@ -139,7 +150,7 @@ async def perform(site: Site) -> Any:
                 else:
                     history += await answers(site, held, history)
             case Accept() as decision:
-                log.accept(decision.attempt.hold, constrained=decision.constrained)
+                site.execution.log.accept(decision.attempt.hold, constrained=decision.constrained)
                 site.accepted = decision
                 return decision.attempt.value
             case Stop(_, "funds") if site.execution.units:

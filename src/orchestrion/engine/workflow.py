@@ -340,6 +340,7 @@ class Runner:
             status = "running"
         except Waits as waits:
             status, wants, question = "waiting", waits.name, waits.question
+            execution.went_on()
             error = RunWaiting(f"run '{start.id}' waits: {waits.problem}") if waits.problem else None
         except RunCancelled as cancelled:
             status, error = "cancelled", cancelled

@@ -245,6 +245,9 @@ def _recall(
     """Add one Ask to what is remembered of a step."""
     memory.turns += 1
     before = len(memory.history)
+    calls = list(calls)
+    if not calls:
+        memory.short, memory.forgotten = not forget_failures, memory.forgotten + forget_failures
     for hold, call in calls:
         row = attempts.get(hold)
         if row is None:

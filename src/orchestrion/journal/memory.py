@@ -50,6 +50,9 @@ class MemoryRunLog:
         memory = StepMemory(asks[0][0], asks[0][1], turns=len(asks))
         for _, _, calls in asks:
             before = len(memory.history)
+            if not calls:
+                memory.short = not self._forget_failures
+                memory.forgotten += self._forget_failures
             for hold, call in calls:
                 if hold not in self.attempts:
                     memory.lost += ((hold, call),)

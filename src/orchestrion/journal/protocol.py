@@ -37,7 +37,8 @@ class StepMemory:
     ``history`` lists the attempts in the order in which they were asked; ``lost`` the calls without one, by their holds: in
     flight when a process died (booked in full, and asked again), or put to a person. The ``value`` of an attempt is not stored: the
     engine parses its output again. ``forgotten`` counts failures left out because they are to be asked again. ``before``
-    says of each hold how many attempts of the history were there when its Ask was made: what its checks could see.
+    says of each hold how many attempts of the history were there when its Ask was made: what its checks could see. ``short``: it
+    could not be paid, and the workflow's code went on without it.
     """
 
     digest: str
@@ -50,6 +51,7 @@ class StepMemory:
     lost: tuple[tuple[int, Call], ...] = ()
     forgotten: int = 0
     before: dict[int, int] = field(default_factory=dict)
+    short: bool = False
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +121,7 @@ class RunLog(Protocol):
         ...
 
     def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
-        """Note calls that are about to be made, each with its hold."""
+        """Note calls that are about to be made, each with its hold; none where there was no money, and the code went on."""
         ...
 
     def attempt(self, attempt: Attempt, *, checked: bool) -> None:

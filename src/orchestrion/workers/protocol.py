@@ -108,7 +108,7 @@ def tokens_bound(worker: Worker, request: Request) -> int:
     own: Callable[[Request], int] | None = getattr(worker, "tokens", None)
     if own is not None:
         return own(request)
-    limit: int = request.max_output or getattr(worker, "max_output", MAX_OUTPUT)
+    limit = request.max_output or int(getattr(worker, "max_output", MAX_OUTPUT))
     return input_bound(request) + limit
 
 
