@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from cap import ASKED, DOLLARS_PER_TOKEN, LIMIT, MESSAGES, MODEL, Asked, main
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no price list from the network
-import litellm  # noqa: E402  # reads the environment
+import litellm  # reads the environment
 
 PRICE = {"input_cost_per_token": 0.0, "output_cost_per_token": DOLLARS_PER_TOKEN}
 
