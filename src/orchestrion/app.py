@@ -28,6 +28,8 @@ from orchestrion.evidence.recordings import Recordings
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
+from orchestrion.ledger.books import Books
+from orchestrion.ledger.books import statements as ledger_statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
@@ -60,16 +62,19 @@ class Orchestrion:
         tracing = Tracing()
         self.workers = Staff(settings, workers, tracing=tracing, proceed=self._proceed)
         self.content = Content.of(settings)
+        books = Books()
         self.database = Database(
             settings.database_path,
-            statements=journal_statements() | review_statements() | evidence_statements(),
+            statements=journal_statements() | ledger_statements() | review_statements() | evidence_statements(),
             claims="claim",
+            keeper=books,
             secure=settings.forgets,
         )
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
-        self._reviews = Reviews(self.database)
-        self._house = House(self.workers, EntryLedger(self.database), tracing, self._reviews)
+        ledger = EntryLedger(self.database, books)
+        self._reviews = Reviews(self.database, ledger)
+        self._house = House(self.workers, ledger, tracing, self._reviews)
         self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None
 

@@ -16,6 +16,7 @@ from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.errors import PolicyError, RunCancelled
 from orchestrion.journal.protocol import Key, RunLog
+from orchestrion.ledger.accounts import Amounts
 from orchestrion.ledger.protocol import Ledger, Posting
 from orchestrion.policy.protocol import Policy, dump_policy
 from orchestrion.review.reviews import Reviews
@@ -143,12 +144,13 @@ class Execution:
 
     def hold(self, amount: Money) -> int:
         """Set money aside on the run's account."""
-        return self.ledger.hold(self.account, amount, run=self.no)
+        [hold] = self.ledger.hold(self.account, (Amounts(amount),), run=self.no) or [0]
+        return hold
 
     def post(self, hold: int, amount: Money, kind: Posting) -> None:
         """Move what a call cost."""
         self.log.cost += amount
-        self.ledger.post(hold, amount, kind=kind)
+        self.ledger.post(hold, Amounts(amount), kind=kind)
 
     def policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
         """A step's policy and checks, or those of the saved policy in its place. Raises PolicyError."""

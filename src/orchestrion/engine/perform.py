@@ -61,7 +61,7 @@ class Site:
 
     def funds(self) -> Funds:
         """What may still be spent here."""
-        left = self.execution.ledger.left(self.execution.account)
+        left = self.execution.ledger.left(self.execution.account, run=self.execution.no)
         return UNLIMITED if left is None else Funds(left, self._bound)
 
     def _bound(self, call: Call) -> Money:

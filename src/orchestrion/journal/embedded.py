@@ -25,8 +25,6 @@ WRITES = (
     "attempt",
     "judged",
     "accept",
-    "hold",
-    "post",
     "take",
     "taken",
     "signal",
@@ -37,7 +35,7 @@ WRITES = (
 
 
 def statements() -> dict[str, str]:
-    """What the writer runs for the journal and the ledger, inserts before the updates that rely on them."""
+    """What the writer runs for the journal, inserts before the updates that rely on them."""
     sql = queries("journal")
     return {name: sql[name] for name in WRITES}
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from orchestrion.domain import Money
+from orchestrion.domain import Money, dollars
 
 Unit: TypeAlias = Literal["money", "tokens", "attention"]
 """What a limit counts: nano-dollars, tokens, or seconds of people's attention."""
@@ -81,6 +81,27 @@ class Span(NamedTuple):
 
 FOREVER = Span("", 0.0, float("inf"))
 
+Key: TypeAlias = tuple[str, Unit, Period, str]
+"""What a balance is known by: account, unit, period, and the window's name."""
+
+
+class Line(NamedTuple):
+    """One limit in one window, as it stands above a call. ``unit`` is an index into Amounts, ``start`` when the window began."""
+
+    key: Key
+    unit: int
+    cap: int
+    start: float
+
+
+class Path(NamedTuple):
+    """What stands above a call on an account, from ``start`` until ``end``: limits of windows, and limits of its run."""
+
+    lines: tuple[Line, ...]
+    of_run: tuple[Line, ...]
+    start: float
+    end: float
+
 
 class Tree:
     """All accounts, as of one ``version`` of the books."""
@@ -88,6 +109,8 @@ class Tree:
     def __init__(self, accounts: Iterable[Account] = (), *, version: int = 0) -> None:
         self.version = version
         self.accounts: Mapping[str, Account] = {one.name: one for one in sorted(accounts, key=lambda one: one.name)}
+        self.limited = any(one.caps for one in self.accounts.values())
+        self._paths: dict[str, Path] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.accounts
@@ -98,6 +121,26 @@ class Tree:
     def path(self, name: str) -> tuple[Account, ...]:
         """An account and those above it, the root first; empty for one that is not there."""
         return tuple(self.accounts[above] for above in ancestors(name) if above in self.accounts)
+
+    def limits(self, name: str, at: float) -> Path:
+        """The limits above a call on an account, in the windows of a moment; none for an account that is not there."""
+        path = self._paths.get(name)
+        if path is None or not path.start <= at < path.end:
+            path = self._paths[name] = self._limits(name, at)
+        return path
+
+    def _limits(self, name: str, at: float) -> Path:
+        lines: list[Line] = []
+        of_run: list[Line] = []
+        since, until = 0.0, float("inf")
+        for account, cap in self.caps(name):
+            window = span(cap.period, at, self.zone(account.name))
+            since, until = max(since, window.start), min(until, window.end)
+            line = Line(
+                (account.name, cap.unit, cap.period, window.name), UNITS.index(cap.unit), cap.amount, window.start
+            )
+            (of_run if cap.period == "run" else lines).append(line)
+        return Path(tuple(lines), tuple(of_run), since, until)
 
     def rank(self, name: str) -> Class:
         """The class that an account has, or inherits."""
@@ -128,13 +171,27 @@ def ancestors(name: str) -> tuple[str, ...]:
     return tuple("/".join(parts[: i + 1]) for i in range(len(parts)))
 
 
+def amount_text(unit: Unit, amount: int) -> str:
+    """An amount for people: "$0.40", "1,200 tokens", "30 minutes"."""
+    if unit == "money":
+        return dollars(amount)
+    if unit == "tokens":
+        return f"{amount:,} tokens"
+    return f"{amount / 60:,.4g} minutes"
+
+
+def limit_text(cap: Cap) -> str:
+    """A limit for people: "$100.00 a month", "30 minutes for good"."""
+    return f"{amount_text(cap.unit, cap.amount)} {'for good' if cap.period == 'forever' else f'a {cap.period}'}"
+
+
 @lru_cache(maxsize=4096)
 def _span(period: Period, day: dt.date, zone: str) -> Span:
     first = day
     if period == "week":
         first = day - dt.timedelta(days=day.weekday())
         after = first + dt.timedelta(days=7)
-        name = "{0:04}-W{1:02}".format(*day.isocalendar())
+        name = "{:04}-W{:02}".format(*day.isocalendar())
     elif period == "month":
         first = day.replace(day=1)
         after = (first + dt.timedelta(days=31)).replace(day=1)

@@ -15,12 +15,6 @@ update attempt set body = ? where hold = ?;
 -- name: accept
 update attempt set accepted = ? where hold = ?;
 
--- name: hold
-insert into hold (hold, account, amount, run, at) values (?, ?, ?, ?, ?);
-
--- name: post
-insert into post (hold, kind, amount, at) values (?, ?, ?, ?);
-
 -- name: signal
 insert into signal (run, name, value, at) values (?, ?, ?, ?)
 on conflict (run, name) do update set value = excluded.value, at = excluded.at where taken = 0;
