@@ -75,6 +75,7 @@ async def worker(seed):
             waited, holds = True, await ledger.wait(account, demands, run=None)
         if holds is None:
             note("refused at once", len(demands))
+            await asyncio.sleep(0.02)
             return
         await database.writer.durable()
         if ledger.refused(holds):
@@ -115,12 +116,12 @@ def changer():
             for period in CAPS[account]:
                 for unit in ("money", "tokens"):
                     now = used.get(unit + period, 0)
-                    amount = max(0, now + chance.randint(-200, 1500))
+                    amount = max(0, now + chance.randint(-300, 60_000 >> account.count("/")))
                     lowered += amount < now
                     session.execute("update cap set amount = $1 where account = $2 and unit = $3 and period = $4", (amount, account, unit, period))
             books.changed(session, [account], time.time())
         changes += 1
-        time.sleep(0.03)
+        time.sleep(0.01)
     (folder / "changer").write_text(json.dumps({"changes": changes, "lowered": lowered}))
     asyncio.run(database.close())
 
@@ -157,6 +158,12 @@ def checker():
         looks += 1
         time.sleep(0.1)
     (folder / "checker").write_text(json.dumps({"looks": looks, "wrong": [repr(one) for one in wrong]}))
+
+
+def held():
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.set_busy_timeout(30_000)
+        return connection.execute("select count(*) from hold").fetchall()[0][0]
 
 
 def forked(work):
@@ -199,7 +206,7 @@ def main():
             assert os.WTERMSIG(os.waitpid(victim, 0)[1]) == signal.SIGKILL, victim
             killed.append(victim)
             workers.append(forked(lambda seed=next(seeds): asyncio.run(worker(seed))))
-        elif sum(len(log.read_bytes().splitlines()) for log in folder.glob("log-*")) > holds_wanted:
+        elif held() >= holds_wanted:
             break
     stop.touch()
     signal.signal(signal.SIGALRM, lambda *_: [os.kill(pid, signal.SIGKILL) for pid in workers])
@@ -260,7 +267,7 @@ def test_no_limit_is_passed_and_nothing_is_lost(tmp_path, store):
     refused = sum(one[1] for one in told if one[0].startswith("refused"))
     print(counts, "refused", refused, "changes", changer, "looks", checker["looks"], f"{end['seconds']:.1f} s")
     assert end["killed"] == KILLS
-    assert len(entries) + refused >= HOLDS
+    assert len(entries) >= HOLDS
     assert counts["post"] > 1500
     assert counts["void"] > 500
     assert counts["unknown"] > KILLS
