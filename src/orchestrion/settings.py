@@ -253,7 +253,6 @@ class Settings(Section):
     redact: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
-    account: str | None = None
     budgets: Mapping[str, BudgetSettings] = {}
     account: str | None = None
     ledger: str | None = None
