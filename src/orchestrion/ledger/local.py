@@ -183,7 +183,8 @@ class LocalLedger:
             async with asyncio.timeout(wait_s):
                 return await waiter.future
         except TimeoutError:
-            return None
+            future = waiter.future
+            return future.result() if future.done() and not future.cancelled() else None  # served at the last moment
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled():
                 for hold in waiter.future.result() or ():  # served and cancelled at one moment: nobody calls
