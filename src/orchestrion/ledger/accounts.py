@@ -102,6 +102,7 @@ class Tree:
         self.accounts: Mapping[str, Account] = {one.name: one for one in sorted(accounts, key=lambda one: one.name)}
         self.limited = any(one.caps for one in self.accounts.values())
         self._paths: dict[str, Path] = {}
+        self._units: dict[str, frozenset[Unit]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.accounts
@@ -154,6 +155,13 @@ class Tree:
         for account in self.path(name):
             for cap in account.caps:
                 yield account, cap
+
+    def units(self, name: str) -> frozenset[Unit]:
+        """What the limits above an account count: nothing, and no call on it needs to be weighed."""
+        units = self._units.get(name)
+        if units is None:
+            units = self._units[name] = frozenset(cap.unit for _, cap in self.caps(name))
+        return units
 
 
 def ancestors(name: str) -> tuple[str, ...]:

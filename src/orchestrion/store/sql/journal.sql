@@ -37,7 +37,7 @@ where no = ? and status in ('running', 'waiting');
 update run set status = 'running', error = null, cancel = 0, owner = null where no = ? and status in ('failed', 'cancelled');
 
 -- name: take
-update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting');
+update run set owner = ?, status = 'running', wants = null, error = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting');
 
 -- name: exists
 select 1 from run where id = ?;
@@ -74,14 +74,16 @@ select no from run where owner = ? and cancel = 1;
 -- name: ready
 select id from run
 where status = 'waiting' and owner is null
-  and (exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
+  and (wants like 'funds %'
+       or exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
        or exists (select 1 from review where review.run = run.no
                   and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
 
 -- name: ready_one
 select id from run
 where id = :id and status = 'waiting' and owner is null
-  and (exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
+  and (wants like 'funds %'
+       or exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
        or exists (select 1 from review where review.run = run.no
                   and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
 
