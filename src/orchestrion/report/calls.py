@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic_core import from_json
 
@@ -117,12 +117,13 @@ def calls_of_entries(
     until: float | None = None,
 ) -> Iterator[BookedCall]:
     """What every entry was for whose hold was made on an account, or on one below it, in [since, until)."""
-    return _read(database, "of_entries", account=account, batch=batch, run=None, since=since, until=until)
+    return _read(database, "of_entries", account=account, batch=batch, since=since, until=until)
 
 
-def _read(database: Database, clause: str, **selected: Any) -> Iterator[BookedCall]:
-    sql = queries("report")
-    return (_booked(*row) for row in database.read(f"{sql['calls']}\n{sql[clause]}", selected))
+def _read(database: Database, which: str, **selected: str | float | None) -> Iterator[BookedCall]:
+    sql, everything = queries("report"), dict.fromkeys(("account", "batch", "run", "since", "until"))
+    statement = "\n".join((sql["asked"], sql[which], sql["calls"]))
+    return (_booked(*row) for row in database.read(statement, {**everything, **selected}))
 
 
 def _booked(

@@ -2,30 +2,33 @@
 select no, id, workflow, task, status, wants, error, result, created, updated
 from run where (:batch is null or batch = :batch) and (:run is null or id = :run) order by no;
 
--- name: calls
--- Every call that runs made (by an index), and then one of the two below: what it is known by is its hold.
-with call as (
+-- name: asked
+-- The calls that runs made, by an index; then one of the next two, and `calls`.
+with asked as (
     select a.run, a.scope, a.step, a.n, c.value ->> 0 as hold, c.value ->> 1 as worker,
            json_array_length(c.value, '$[3]') > 0 as added
     from run r join ask a on a.run = r.no, json_each(a.calls) c
     where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
-)
-select h.hold, h.account, h.at, h.amount, p.kind, p.amount, r.no, r.id, c.scope, c.step, c.n, c.worker, c.added,
-       t.accepted, t.body, v.hold is not null, v.decision, v.person, v.minutes
+),
 
 -- name: of_runs
-from call c join hold h on h.hold = c.hold
-     left join run r on r.no = coalesce(c.run, h.run)
-     left join post p on p.hold = h.hold left join attempt t on t.hold = h.hold left join review v on v.hold = h.hold
-order by h.hold
+call as (select * from asked)
 
 -- name: of_entries
--- From the entries themselves: what is booked without a run is among them.
-from hold h left join call c on c.hold = h.hold
-     left join run r on r.no = coalesce(c.run, h.run)
+-- With what is booked and no run's call: a join to the entries would look for each of them among all calls.
+call as (
+    select * from asked
+    union all
+    select run, null, null, null, hold, null, null from hold
+    where hold not in (select hold from asked) and (:batch is null or run in (select no from run where batch = :batch))
+)
+
+-- name: calls
+select h.hold, h.account, h.at, h.amount, p.kind, p.amount, r.no, r.id, c.scope, c.step, c.n, c.worker, c.added,
+       t.accepted, t.body, v.hold is not null, v.decision, v.person, v.minutes
+from call c join hold h on h.hold = c.hold left join run r on r.no = c.run
      left join post p on p.hold = h.hold left join attempt t on t.hold = h.hold left join review v on v.hold = h.hold
-where (:batch is null or h.run in (select no from run where batch = :batch))
-  and (:account is null or h.account = :account or substr(h.account, 1, length(:account) + 1) = :account || '/')
+where (:account is null or h.account = :account or substr(h.account, 1, length(:account) + 1) = :account || '/')
   and (:since is null or h.at >= :since) and (:until is null or h.at < :until)
 order by h.hold
 
