@@ -123,19 +123,19 @@ async def _read(
 
 
 def _moment(option: str, text: str | None, zone: str, *, end: bool = False) -> float | None:
-    """Seconds since the epoch: of a day's begin (or its end), of a moment, or of so long ago. Raises UsageError."""
+    """Seconds since the epoch, not before it: of a day's begin (or its end), of a moment, or of so long ago. Raises UsageError."""
     if text is None:
         return None
     ago = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
     if ago:
-        return time.time() - int(ago[1]) * AGO[ago[2]]
+        return max(0.0, time.time() - int(ago[1]) * AGO[ago[2]])
     place = ZoneInfo(zone)
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text.strip()):
             day = dt.date.fromisoformat(text.strip())
-            return dt.datetime.combine(day + dt.timedelta(days=end), dt.time(), place).timestamp()
+            return max(0.0, dt.datetime.combine(day + dt.timedelta(days=end), dt.time(), place).timestamp())
         at = dt.datetime.fromisoformat(text.strip())
-        return (at if at.tzinfo else at.replace(tzinfo=place)).timestamp()
+        return max(0.0, (at if at.tzinfo else at.replace(tzinfo=place)).timestamp())
     except (ValueError, OverflowError, OSError):
         raise UsageError(
             f"{option} {text}: this is no day and no moment. Write 2026-11-21, 2026-11-21T14:00 or, for so long ago, 7d (m, h, d, w)."
