@@ -28,7 +28,12 @@ from orchestrion.evidence.recordings import Recordings
 from orchestrion.evidence.retention import Retention
 from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
+from orchestrion.ledger.books import Books
+from orchestrion.ledger.books import statements as ledger_statements
+from orchestrion.ledger.budgets import Seeded, accounts_of, differences, read_tree, seed
 from orchestrion.ledger.entries import EntryLedger
+from orchestrion.ledger.overruns import Overruns
+from orchestrion.ledger.overruns import statements as overrun_statements
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.review.reviews import statements as review_statements
@@ -37,7 +42,7 @@ from orchestrion.staff import Staff
 from orchestrion.store.database import Database
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.people import Person
-from orchestrion.workers.protocol import Worker
+from orchestrion.workers.protocol import Worker, margin_of
 
 if TYPE_CHECKING:
     pass
@@ -47,7 +52,8 @@ TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
-    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager.
+    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``seeded``: what its settings made of
+    the accounts in the books.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -60,16 +66,27 @@ class Orchestrion:
         tracing = Tracing()
         self.workers = Staff(settings, workers, tracing=tracing, proceed=self._proceed)
         self.content = Content.of(settings)
+        books = Books()
         self.database = Database(
             settings.database_path,
-            statements=journal_statements() | review_statements() | evidence_statements(),
+            statements=journal_statements()
+            | ledger_statements()
+            | overrun_statements()
+            | review_statements()
+            | evidence_statements(),
             claims="claim",
+            keeper=books,
             secure=settings.forgets,
         )
+        self.seeded = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
-        self._reviews = Reviews(self.database)
-        self._house = House(self.workers, EntryLedger(self.database), tracing, self._reviews)
+        self._ledger = EntryLedger(self.database, books)
+        self._reviews = Reviews(self.database, self._ledger)
+        self._overruns = Overruns(self.database)
+        self._house = House(
+            self.workers, self._ledger, tracing, self._reviews, overruns=self._overruns, pays=settings.account
+        )
         self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None
 
@@ -103,7 +120,7 @@ class Orchestrion:
         input: Any,
         *,
         id: str | None = None,
-        account: str = "default",
+        account: str | None = None,
         tags: Mapping[str, str] | None = None,
         reference: Any = None,
         policies: Mapping[str, str | SavedPolicy] | None = None,
@@ -114,7 +131,7 @@ class Orchestrion:
         Without an id, one is made from the workflow and the input. ``policies`` puts saved policies (names from the
         settings, or paths) in place of steps' own. ``reference``
         is the right answer, which only checks see that were told to. ``again`` resumes a failed or cancelled run, whose failed calls are
-        then asked again. A run that failed is returned, not raised: its ``result`` raises.
+        then asked again. A run that failed is returned, not raised: its ``result`` raises. ``account`` pays: without one, see ``account``.
         """
         flow = as_workflow(workflow)
         if id is None:
@@ -132,6 +149,24 @@ class Orchestrion:
             policies=chosen,
         )
         return await self._runner.run(flow, start, again=again)
+
+    def account(self, named: str | None = None) -> str:
+        """The account that pays where this one, or none, is named. Raises UsageError where there is none of this name, and
+        where accounts are kept and none is named (`account` in the settings names one for good)."""
+        return self._house.account(named)
+
+    def news(self) -> list[str]:
+        """What happened to the money since the last look: limits that are nearly spent, calls billed above their bound."""
+        news: list[str] = []
+        for source in (self._ledger.warnings, self._overruns.news):
+            news += map(str, source)
+            source.clear()
+        return news
+
+    def refused(self, worker: str) -> str | None:
+        """Why a worker is not asked any more; None where it is."""
+        margin = margin_of(self.workers[worker]) if worker in self.workers else 1.0
+        return self._overruns.refusal(worker, bound=1, margin=margin)
 
     def run_all(
         self,
@@ -213,7 +248,7 @@ class Orchestrion:
 
     def stop(self) -> None:
         """Start no new call; what is under way ends and is kept. Runs are left to be resumed."""
-        self._house.stopping = True
+        self._house.stop()
 
     def find(self, run_id: str, workflow: Workflow[Any] | Step[Any]) -> Run | None:
         """A run as the journal has it."""
@@ -231,6 +266,17 @@ class Orchestrion:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
         return find_policy(name, self.settings)
 
+    def _seed(self) -> Seeded:
+        """Accounts of the settings that are not in the books are made."""
+        accounts = accounts_of(self.settings)
+        if not accounts:
+            return Seeded()
+        with self.database.reading() as session:
+            if not differences(read_tree(session), accounts):
+                return Seeded()
+        with self.database.transaction() as session:
+            return seed(session, accounts)
+
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""
         if self._house.stopping:
@@ -241,7 +287,7 @@ class Orchestrion:
         for poll in itertools.count(1):
             await asyncio.sleep(CANCEL_POLL_S)
             with contextlib.suppress(StoreError):  # locked just now: asked again in a moment
-                self._house.cancelled = self.journal.cancelled()
+                self._house.cancel(self.journal.cancelled())
                 if self.retention.forgot and poll % TRUNCATE_POLLS == 0:
                     await asyncio.to_thread(self.database.truncate_log)
 

@@ -10,6 +10,8 @@ from orchestrion.journal.codec import COMPRESS_FROM
 from orchestrion.journal.embedded import EmbeddedJournal, statements
 from orchestrion.journal.memory import MemoryJournal
 from orchestrion.journal.protocol import Key, NewRun
+from orchestrion.ledger.books import Books
+from orchestrion.ledger.books import statements as ledger_statements
 from orchestrion.store.database import Database
 
 KEY = Key("", "step", 0)
@@ -32,7 +34,9 @@ async def journal(request, tmp_path):
     if request.param == "memory":
         yield MemoryJournal()
         return
-    database = Database(tmp_path / "j.db", statements=statements(), claims="claim")
+    database = Database(
+        tmp_path / "j.db", statements=statements() | ledger_statements(), claims="claim", keeper=Books()
+    )
     yield EmbeddedJournal(database)
     await database.close()
 
@@ -302,7 +306,10 @@ async def test_cancelling_what_is_done_changes_nothing(journal):
 
 
 async def test_a_run_is_taken_by_one_process_only(tmp_path):
-    one, other = (Database(tmp_path / "j.db", statements=statements(), claims="claim") for _ in range(2))
+    one, other = (
+        Database(tmp_path / "j.db", statements=statements() | ledger_statements(), claims="claim", keeper=Books())
+        for _ in range(2)
+    )
     mine, theirs = EmbeddedJournal(one), EmbeddedJournal(other)
     log = await begun(mine)
     with pytest.raises(RunBusy):
@@ -321,7 +328,10 @@ async def test_a_run_is_taken_by_one_process_only(tmp_path):
 
 
 async def test_the_second_claim_of_an_id_is_told_before_it_acts(tmp_path):
-    one, other = (Database(tmp_path / "j.db", statements=statements(), claims="claim") for _ in range(2))
+    one, other = (
+        Database(tmp_path / "j.db", statements=statements() | ledger_statements(), claims="claim", keeper=Books())
+        for _ in range(2)
+    )
     mine = EmbeddedJournal(one).start(NEW)
     await mine.durable()
     theirs = EmbeddedJournal(other).start(NEW)  # it had looked before, and found nothing
@@ -337,7 +347,9 @@ async def test_the_second_claim_of_an_id_is_told_before_it_acts(tmp_path):
 
 
 async def test_long_texts_are_compressed(tmp_path):
-    database = Database(tmp_path / "j.db", statements=statements(), claims="claim")
+    database = Database(
+        tmp_path / "j.db", statements=statements() | ledger_statements(), claims="claim", keeper=Books()
+    )
     log = EmbeddedJournal(database).start(NEW)
     log.ask(KEY, 0, "d", "word " * 100_000, [(1, Call("w"))])
     log.attempt(attempt(1, output="word " * 100_000), checked=True)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from orchestrion.cli.complete import batches, models
+from orchestrion.cli.complete import accounts, batches, models
 from orchestrion.cli.load import config_option, open_existing
 from orchestrion.cli.output import examples, note, output_options, result, write_bytes
 from orchestrion.domain import Money, dollars, usd
@@ -44,7 +44,7 @@ AGO = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
         "orchestrion budget spent --by tag:plan --csv > spent.csv",
     ),
 )
-@click.argument("account", required=False)
+@click.argument("account", required=False, shell_complete=accounts)
 @click.option(
     "--by",
     multiple=True,

@@ -138,7 +138,7 @@ def rehearse(folder: Path, plan: Plan, screen: Screen) -> Report:
     cases = plan.cases()
     with contextlib.ExitStack() as stack:
         others = [stack.enter_context(_process(folder, mode, plan)) for mode in ("alone", "means")]
-        database = Database(folder / DATABASE, statements=statements(), claims="claim")
+        database = Database(folder / DATABASE, statements=statements())  # to look: the worker clears up after the other
         stack.callback(lambda: asyncio.run(database.close()))
         books, started = Books(database, BATCH), time.monotonic()
 

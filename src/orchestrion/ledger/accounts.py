@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from orchestrion.domain import Money
-
-Unit: TypeAlias = Literal["money", "tokens", "attention"]
-"""What a limit counts: nano-dollars, tokens, or seconds of people's attention."""
-
-Period: TypeAlias = Literal["run", "day", "week", "month", "forever"]
-"""How long a limit counts before it begins anew."""
-
-Class: TypeAlias = Literal["critical", "standard", "background"]
-"""Who is served first where money is scarce."""
+from orchestrion.domain import Money, dollars
+from orchestrion.limits import Class as Class  # the settings write these words, and stand below
+from orchestrion.limits import Period as Period
+from orchestrion.limits import Unit as Unit
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 PERIODS: tuple[Period, ...] = get_args(Period)
@@ -35,8 +28,6 @@ WAIT_S = 60.0
 
 WARN = (0.5, 0.8, 0.95)
 """The fractions of a limit at which people are told, where accounts say nothing."""
-
-NAME = re.compile(r"[\w.@:+-]+(/[\w.@:+-]+)*")
 
 
 class Amounts(NamedTuple):
@@ -81,6 +72,27 @@ class Span(NamedTuple):
 
 FOREVER = Span("", 0.0, float("inf"))
 
+Key: TypeAlias = tuple[str, Unit, Period, str]
+"""What a balance is known by: account, unit, period, and the window's name."""
+
+
+class Line(NamedTuple):
+    """One limit in one window, as it stands above a call. ``unit`` is an index into Amounts, ``start`` when the window began."""
+
+    key: Key
+    unit: int
+    cap: int
+    start: float
+
+
+class Path(NamedTuple):
+    """What stands above a call on an account, from ``start`` until ``end``: limits of windows, and limits of its run."""
+
+    lines: tuple[Line, ...]
+    of_run: tuple[Line, ...]
+    start: float
+    end: float
+
 
 class Tree:
     """All accounts, as of one ``version`` of the books."""
@@ -88,6 +100,9 @@ class Tree:
     def __init__(self, accounts: Iterable[Account] = (), *, version: int = 0) -> None:
         self.version = version
         self.accounts: Mapping[str, Account] = {one.name: one for one in sorted(accounts, key=lambda one: one.name)}
+        self.limited = any(one.caps for one in self.accounts.values())
+        self._paths: dict[str, Path] = {}
+        self._units: dict[str, frozenset[Unit]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.accounts
@@ -98,6 +113,26 @@ class Tree:
     def path(self, name: str) -> tuple[Account, ...]:
         """An account and those above it, the root first; empty for one that is not there."""
         return tuple(self.accounts[above] for above in ancestors(name) if above in self.accounts)
+
+    def limits(self, name: str, at: float) -> Path:
+        """The limits above a call on an account, in the windows of a moment; none for an account that is not there."""
+        path = self._paths.get(name)
+        if path is None or not path.start <= at < path.end:
+            path = self._paths[name] = self._limits(name, at)
+        return path
+
+    def _limits(self, name: str, at: float) -> Path:
+        lines: list[Line] = []
+        of_run: list[Line] = []
+        since, until = 0.0, float("inf")
+        for account, cap in self.caps(name):
+            window = span(cap.period, at, self.zone(account.name))
+            since, until = max(since, window.start), min(until, window.end)
+            line = Line(
+                (account.name, cap.unit, cap.period, window.name), UNITS.index(cap.unit), cap.amount, window.start
+            )
+            (of_run if cap.period == "run" else lines).append(line)
+        return Path(tuple(lines), tuple(of_run), since, until)
 
     def rank(self, name: str) -> Class:
         """The class that an account has, or inherits."""
@@ -121,11 +156,32 @@ class Tree:
             for cap in account.caps:
                 yield account, cap
 
+    def units(self, name: str) -> frozenset[Unit]:
+        """What the limits above an account count: nothing, and no call on it needs to be weighed."""
+        units = self._units.get(name)
+        if units is None:
+            units = self._units[name] = frozenset(cap.unit for _, cap in self.caps(name))
+        return units
+
 
 def ancestors(name: str) -> tuple[str, ...]:
     """The paths from the root to an account, itself included: "a", "a/b", "a/b/c"."""
     parts = name.split("/")
     return tuple("/".join(parts[: i + 1]) for i in range(len(parts)))
+
+
+def amount_text(unit: Unit, amount: int) -> str:
+    """An amount for people: "$0.40", "1,200 tokens", "30 minutes"."""
+    if unit == "money":
+        return dollars(amount)
+    if unit == "tokens":
+        return f"{amount:,} tokens"
+    return f"{amount / 60:,.4g} minutes"
+
+
+def limit_text(cap: Cap) -> str:
+    """A limit for people: "$100.00 a month", "30 minutes for good"."""
+    return f"{amount_text(cap.unit, cap.amount)} {'for good' if cap.period == 'forever' else f'a {cap.period}'}"
 
 
 @lru_cache(maxsize=4096)
@@ -134,7 +190,7 @@ def _span(period: Period, day: dt.date, zone: str) -> Span:
     if period == "week":
         first = day - dt.timedelta(days=day.weekday())
         after = first + dt.timedelta(days=7)
-        name = "{0:04}-W{1:02}".format(*day.isocalendar())
+        name = "{:04}-W{:02}".format(*day.isocalendar())
     elif period == "month":
         first = day.replace(day=1)
         after = (first + dt.timedelta(days=31)).replace(day=1)

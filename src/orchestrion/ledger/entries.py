@@ -1,28 +1,117 @@
-"""The ledger in the database: every hold and every post is a row, and every balance a sum of rows."""
+"""The ledger in the database: every hold and every post is a row, in the commit of what it pays for."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from typing import Any
 
 from orchestrion.domain import Money
+from orchestrion.ledger.accounts import Amounts, Key, Tree
+from orchestrion.ledger.books import Applied, Books, Moving, Setting
+from orchestrion.ledger.local import LocalLedger, Purse
 from orchestrion.ledger.protocol import Posting
 from orchestrion.store.database import Database
+from orchestrion.store.queries import queries
 
 
-class EntryLedger:
-    """Writes entries through the database's one writer. Limits are not enforced yet: ``left`` knows none."""
+class EntryLedger(LocalLedger):
+    """Writes entries through the database's one writer. The database is opened with ``Books`` as its keeper, which confirm
+    each hold in its commit; ``refused`` tells where they did not."""
 
-    def __init__(self, database: Database) -> None:
-        self._serial = database.serial
+    def __init__(self, database: Database, books: Books) -> None:
+        self._database = database
+        self._sql = queries("ledger")
         self._put = database.writer.put
+        self._serial = database.serial  # type: ignore[method-assign]  # the same, with one call less
+        self._books = books
+        self._refused: set[int] = set()
+        self._looker = Books()
+        super().__init__(Tree(version=-1))
+        with database.reading() as session:
+            self._adopt(self._looker.tree(session))
+        database.writer.applied = self._applied
 
-    def hold(self, account: str, amount: Money, *, run: int | None) -> int:
-        hold = self._serial()
-        self._put("hold", (hold, account, amount, run, time.time()))
-        return hold
+    def refused(self, holds: Sequence[int]) -> bool:
+        if not self._refused:
+            return False
+        found = self._refused.intersection(holds)
+        if found:
+            self._refused -= found
+            for hold in holds:
+                if hold not in found:  # an Ask's calls are made together or not at all
+                    self.post(hold, Amounts(0), kind="void")
+        return bool(found)
 
-    def post(self, hold: int, amount: Money, *, kind: Posting) -> None:
-        self._put("post", (hold, kind, amount, time.time()))
+    def refresh(self) -> None:
+        """Read accounts and limits anew, at once: the next commit, or the next look, would, too."""
+        with self._database.reading() as session:
+            self._adopt(self._looker.tree(session))
 
-    def left(self, account: str) -> Money | None:
-        return None
+    def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
+        if hold in self._refused:
+            return  # it was never held
+        super().post(hold, spent, kind=kind)
+
+    def _note(
+        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool
+    ) -> int | None:
+        batch = self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
+        if limited:
+            self._put("move", Setting(hold, account, at, asked))
+        return batch
+
+    def _noted(
+        self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None
+    ) -> int | None:
+        batch = self._put("post", (hold, kind, spent[0], self._now(), spent[1], spent[2]))
+        if opened:
+            self._put("move", Moving(hold, opened[0], opened[1], opened[2], spent))
+        elif self.tree.limited:
+            self._put("move", Moving(hold, None, 0.0, Amounts(0), spent))
+        return batch
+
+    def _load(self, key: Key) -> tuple[Money, Money]:
+        rows: Any = self._database.read(self._sql["balance"], key)
+        return rows[0] if rows else (0, 0)
+
+    def _spent_of(self, run: int) -> tuple[Amounts, Amounts]:
+        [sums] = self._database.read(self._sql["spent_of_run"], (run,))
+        return Amounts(*sums[:3]), Amounts(*sums[3:])
+
+    def _look(self, purse: Purse, *, parked: bool = False) -> None:
+        with self._database.reading() as session:
+            tree = self._looker.tree(session)
+            if tree.version != self.tree.version:
+                self._adopt(tree)
+            for balance in self._purse(purse.account).balances:
+                if not balance.pending:  # else the next commit says it
+                    balance.settled, balance.held = self._looker.balance(session, balance.key)
+                if parked:
+                    balance.parked = self._looker.parked(session, balance.key)
+
+    def _adopt(self, tree: Tree) -> None:
+        """Decide by these accounts and limits from now on."""
+        self.tree = tree
+        with self._database.reading() as session:
+            self._floor = max(self._floor, self._looker.latest(session))  # whose balances were counted anew
+        self._purses.clear()
+        self._runs.clear()
+        self._books.known(tree, self._database.writer.batch)
+
+    def _applied(self, batch: int, result: Applied) -> None:
+        """A commit is done: what it made of the balances, on the loop."""
+        for key, (settled, held) in result.seen.items():
+            balance = self._balances.get(key)
+            if balance:
+                balance.confirm(batch, settled, held)
+        for hold in result.refused:
+            opened = self._open.pop(hold, None)
+            if opened:
+                for balance in opened[3]:
+                    if balance.key[2] == "run":
+                        balance.move(0, -opened[2][balance.unit], None)
+        self._refused |= result.refused
+        self.warnings += result.warned
+        if result.tree and result.tree.version > self.tree.version:
+            self._adopt(result.tree)
+        self._serve_soon()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from orchestrion.domain import Money
+from orchestrion.ledger.accounts import Amounts, Tree
+from orchestrion.ledger.local import LocalLedger
 from orchestrion.ledger.protocol import Posting
 
 
@@ -18,27 +22,30 @@ class Entry(msgspec.Struct, frozen=True):
     run: int | None
 
 
-class MemoryLedger:
-    """Keeps every entry in a list. ``limit`` bounds what ``left`` answers, for tests of policies under short funds."""
+class MemoryLedger(LocalLedger):
+    """Keeps every entry in a list, under the limits of ``tree``."""
 
-    def __init__(self, *, limit: Money | None = None) -> None:
+    def __init__(self, tree: Tree | None = None) -> None:
+        super().__init__(tree or Tree())
         self.entries: list[Entry] = []
-        self._limit = limit
-        self._spent = 0
-        self._open: dict[int, Entry] = {}
+        self._held: dict[int, Entry] = {}
         self._holds = 0
 
-    def hold(self, account: str, amount: Money, *, run: int | None) -> int:
+    def _serial(self) -> int:
         self._holds += 1
-        entry = self._open[self._holds] = Entry(self._holds, "hold", account, amount, run)
-        self._spent += amount
-        self.entries.append(entry)
         return self._holds
 
-    def post(self, hold: int, amount: Money, *, kind: Posting) -> None:
-        held = self._open.pop(hold)
-        self._spent += amount - held.amount
-        self.entries.append(Entry(hold, kind, held.account, amount, held.run))
+    def _note(
+        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool
+    ) -> int | None:
+        entry = self._held[hold] = Entry(hold, "hold", account, asked[0], run)
+        self.entries.append(entry)
+        return None
 
-    def left(self, account: str) -> Money | None:
-        return None if self._limit is None else self._limit - self._spent
+    def _noted(
+        self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None
+    ) -> int | None:
+        held = self._held.pop(hold, None)
+        if held:
+            self.entries.append(Entry(hold, kind, held.account, spent[0], held.run))
+        return None

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from orchestrion.domain import Money
-from orchestrion.ledger.accounts import Amounts, Cap
+from orchestrion.ledger.accounts import Amounts, Cap, Tree
 
 Posting: TypeAlias = Literal["post", "unknown", "void"]
 """What becomes of a hold: ``post`` the actual cost; ``unknown``: nobody knows what was charged, so the hold in full;
@@ -39,7 +39,12 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ledger(Protocol):
-    """Holds and posts by account. An entry is durable with the journal's next commit, and moves every limit above it."""
+    """Holds and posts by account. An entry is durable with the journal's next commit, and moves every limit above it.
+
+    ``tree`` is another object whenever accounts or limits have changed.
+    """
+
+    tree: Tree
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
         """Set aside what calls need that are made at once: all of them or none. The holds' ids; None where it cannot be
@@ -63,8 +68,9 @@ class Ledger(Protocol):
         """Move what a call took, and let the rest of its hold go. A second post of a hold changes nothing."""
         ...
 
-    def left(self, account: str, *, run: int | None) -> Money | None:
-        """The money that could still be spent, once all that is held has come back; None where no limit stands above."""
+    def left(self, account: str, *, run: int | None, patient: bool = True) -> Money | None:
+        """The money that could still be spent, once all that is held has come back, or (not ``patient``) now; None where no
+        limit of money stands above."""
         ...
 
     def affords(self, account: str, demand: Amounts, *, run: int | None, patient: bool = True) -> bool:

@@ -15,6 +15,9 @@ from pydantic_core import to_json
 from orchestrion.domain import Money, storable
 from orchestrion.errors import ReviewError
 from orchestrion.journal.codec import pack, unpack
+from orchestrion.ledger.accounts import Amounts
+from orchestrion.ledger.books import Books
+from orchestrion.ledger.protocol import Ledger, Posting
 from orchestrion.review.requests import (
     DEADLINE,
     PAST,
@@ -27,6 +30,7 @@ from orchestrion.review.requests import (
 )
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
+from orchestrion.store.session import Session
 
 LONGEST_MINUTES = 60 * 24 * 7
 
@@ -34,14 +38,17 @@ LONGEST_MINUTES = 60 * 24 * 7
 def statements() -> dict[str, str]:
     """What the writer runs for reviews."""
     sql = queries("review")
-    return {name: sql[name] for name in ("review", "review_taken", "review_of_ended", "void_of_ended")}
+    return {name: sql[name] for name in ("review", "review_taken", "review_of_ended")}
 
 
 class Reviews:
     """The review requests of one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ledger: Ledger | None = None) -> None:
+        """Without a ledger they can only be read."""
         self._database = database
+        self._ledger = ledger
+        self._books = Books()
         self._put = database.writer.put
         self._sql = queries("review")
 
@@ -58,7 +65,9 @@ class Reviews:
     def withdraw(self, run: int) -> None:
         """Nobody needs to decide for a run that has ended; what was held for it is let go."""
         self._put("review_of_ended", (run,))
-        self._put("void_of_ended", (run, time.time()))
+        assert self._ledger is not None  # noqa: S101  # who only reads does not withdraw
+        for (hold,) in self._database.read(queries("ledger")["open_questions_of_run"], (run,)):
+            self._ledger.post(hold, Amounts(0), kind="void")
 
     def find(self, request_id: str) -> ReviewRequest:
         """A request by its id. Raises ReviewError."""
@@ -137,8 +146,13 @@ class Reviews:
 
     def _commit(self, request: ReviewRequest, decision: Decision) -> Decision:
         row = (request.hold, decision.kind, decision.by, decision.at, decision.minutes, pack(decision.text))
-        entry = (request.hold, "post" if decision.by != DEADLINE else "void", decision.cost, decision.at)
-        if not self._database.take(self._sql["decide"], row, then=[(self._sql["wage"], entry)]):
+        kind: Posting = "post" if decision.by != DEADLINE else "void"
+        wage = Amounts(decision.cost, 0, round(decision.minutes * 60))
+
+        def settle(session: Session) -> None:
+            self._books.settle(session, request.hold, wage, kind, decision.at)
+
+        if not self._database.take(self._sql["decide"], row, then=settle):
             _refuse_closed(self.find(request.id))
         return decision
 

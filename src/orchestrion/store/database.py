@@ -9,15 +9,17 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from orchestrion.errors import StoreError
+from orchestrion.store.errors import store_error
 from orchestrion.store.queries import migrations, queries
-from orchestrion.store.writer import Row, Writer, store_error
+from orchestrion.store.session import Keeper, Row, Session, SqliteConnection
+from orchestrion.store.writer import Writer
 
 BUSY_MS = 30_000
 SERIAL_BITS = 32
@@ -33,13 +35,16 @@ class Database:
         *,
         statements: Mapping[str, str],
         claims: str | None = None,
+        keeper: Keeper | None = None,
         secure: bool = False,
     ) -> None:
         """Open or create the file (None: one that vanishes when closed). Raises StoreError.
 
+        ``keeper`` keeps the balances; who opens a database without one only looks, and clears up after nobody.
         ``secure``: what is overwritten or deleted is zeroed in the file, too.
         """
         self._secure = secure
+        self._keeper = keeper
         self._temporary = tempfile.mkdtemp(prefix="orchestrion-") if path is None else None
         self.path = path if path is not None else Path(self._temporary or "") / "memory.db"
         with self._explained():
@@ -47,7 +52,9 @@ class Database:
             self._migrate()
             self.reader = self._connect()
             self._join()
-        self.writer = Writer(self._connection, statements, claims=claims)
+        self.writer = Writer(
+            SqliteConnection(self._connection), statements, name=str(self.path), claims=claims, keeper=keeper
+        )
         self._serial = 0
 
     def serial(self) -> int:
@@ -62,23 +69,33 @@ class Database:
         except apsw.Error as cause:
             raise store_error(cause, str(self.path)) from cause
 
-    def take(self, statement: str, row: Row, *, then: Sequence[tuple[str, Row]] = ()) -> bool:
-        """Run one update at once; whether it changed a row. If it did, ``then`` is run in the same transaction.
-
-        For what must be certain before anything goes on, and is rare: it does not wait for a batch. Raises StoreError.
-        """
-        connection = self.reader
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Several queries, each as of the last commit. Raises StoreError."""
         with self._explained():
-            connection.execute("begin immediate")
+            yield SqliteConnection(self.reader)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction at once, for what must be certain before anything goes on, and is rare: it does not wait for a
+        batch. An error within it leaves the database as it was. Raises StoreError."""
+        connection = SqliteConnection(self.reader)
+        with self._explained():
+            connection.begin()
             try:
-                taken = bool(connection.execute(statement, row).fetchall())
-                for statement_then, row_then in then if taken else ():
-                    connection.execute(statement_then, row_then)
-                connection.execute("commit")
+                yield connection
+                connection.commit()
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
+                connection.rollback()
                 raise
+
+    def take(self, statement: str, row: Row, *, then: Callable[[Session], object] | None = None) -> bool:
+        """Run one update at once; whether it changed a row. If it did, ``then`` works in the same transaction. Raises
+        StoreError."""
+        with self.transaction() as session:
+            taken = bool(session.execute(statement, row))
+            if taken and then:
+                then(session)
             return taken
 
     async def close(self, *, compact: bool = False) -> None:
@@ -170,7 +187,7 @@ class Database:
         with self._connection:
             row: Any = self._connection.execute(sql["start"], (token, os.getpid(), time.time())).fetchone()
         self.process = int(row[0])
-        others: Any = self._connection.execute(sql["open"], (token,)).fetchall()
+        others: Any = self._connection.execute(sql["open"], (token,)).fetchall() if self._keeper else ()
         for process, other in others:
             if self._dead(folder / f"{other}.lock"):
                 self._leave(process)
@@ -195,9 +212,9 @@ class Database:
         sql, now = queries("process"), time.time()
         with self._connection:
             first = process << SERIAL_BITS
-            self._connection.execute(sql["book_open_holds"], (now, first, first | (1 << SERIAL_BITS) - 1))
             self._connection.execute(sql["free_runs"], (process,))
-            self._connection.execute(sql["void_cancelled"], (now,))
+            if self._keeper:
+                self._keeper.leave(SqliteConnection(self._connection), first, first | (1 << SERIAL_BITS) - 1, now)
             self._connection.execute(sql["withdraw_cancelled"])
             self._connection.execute(sql["end"], (now, process))
 

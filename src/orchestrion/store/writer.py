@@ -13,38 +13,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import queue
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import apsw
-
 from orchestrion.errors import StoreError
-
-Row = Sequence[Any]
-KEPT = "Everything that was committed before is kept; the same command goes on from there."
+from orchestrion.store.errors import KEPT
+from orchestrion.store.session import Connection, Keeper, Row
 
 
 class Writer:
     """The only writer of this process. Bound to the event loop that runs when it is first used."""
 
     def __init__(
-        self, connection: apsw.Connection, statements: Mapping[str, str], *, claims: str | None = None
+        self,
+        connection: Connection,
+        statements: Mapping[str, str],
+        *,
+        name: str,
+        claims: str | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
-        """``claims`` names a statement that may leave rows out (on conflict do nothing): see ``lost``."""
+        """``name`` is the database's, for errors. ``claims`` names a statement that may leave rows out (on conflict do
+        nothing): see ``lost``. ``keeper`` works within each transaction; what it returns is given to ``applied``, on
+        the loop, with the batch's number."""
         self._connection = connection
         self._statements = statements
+        self._name = name
         self._claims = claims
+        self._keeper = keeper
+        self.applied: Callable[[int, Any], None] = lambda number, result: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gathered: dict[str, list[Row]] = {}
         self.batch = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._writing = False
         self._scheduled = False
-        self._queue: queue.SimpleQueue[tuple[dict[str, list[Row]], list[asyncio.Future[None]]] | None] = (
+        self._queue: queue.SimpleQueue[tuple[int, dict[str, list[Row]], list[asyncio.Future[None]]] | None] = (
             queue.SimpleQueue()
         )
         self._thread: threading.Thread | None = None
@@ -107,49 +113,48 @@ class Writer:
     def _flush(self) -> None:
         self._scheduled = False
         self._writing = True
+        number, batch, waiters = self.batch, self._gathered, self._waiters
         self.batch += 1
-        batch, waiters = self._gathered, self._waiters
         self._gathered, self._waiters = {}, []
-        self._queue.put((batch, waiters))
+        self._queue.put((number, batch, waiters))
 
     def _write_batches(self) -> None:
         assert self._loop is not None  # noqa: S101  # the thread starts with it, for the type checker
         while (work := self._queue.get()) is not None:
-            batch, waiters = work
-            error, lost = None, ()
+            number, batch, waiters = work
+            error, lost, result = None, (), None
             try:
-                lost = self._write(batch)
-            except apsw.Error as cause:
-                error = store_error(cause, self._connection.filename)
-            except Exception as cause:  # a value that SQLite does not take: whoever waits must hear of it
-                error = StoreError(
-                    f"writing {self._connection.filename} failed: {type(cause).__name__}: {cause}. {KEPT}"
+                lost, result = self._write(number, batch)
+            except (
+                Exception
+            ) as cause:  # of the database; or a value that it does not take: whoever waits must hear of it
+                error = self._connection.explained(cause) or StoreError(
+                    f"writing {self._name} failed: {type(cause).__name__}: {cause}. {KEPT}"
                 )
             try:
-                self._loop.call_soon_threadsafe(self._done, waiters, error, lost)
+                self._loop.call_soon_threadsafe(self._done, number, waiters, error, lost, result)
             except RuntimeError:
                 return  # the loop was closed under us: nobody waits any more
 
-    def _write(self, batch: dict[str, list[Row]]) -> tuple[Any, ...]:
+    def _write(self, number: int, batch: dict[str, list[Row]]) -> tuple[tuple[Any, ...], Any]:
         if not batch:
-            return ()
+            return (), None
         connection, lost = self._connection, ()
-        connection.execute("begin immediate")
+        connection.begin()
         try:
+            result = self._keeper.apply(connection, batch, number) if self._keeper else None
             for name, statement in self._statements.items():
                 rows = batch.get(name)
-                if rows is None:
+                if not rows:
                     continue
-                before = connection.total_changes()
-                connection.executemany(statement, rows)
-                if name == self._claims and connection.total_changes() - before < len(rows):
+                changed = connection.executemany(statement, rows)
+                if name == self._claims and changed < len(rows):
                     lost = self._lost(rows)
-            connection.execute("commit")
+            connection.commit()
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("rollback")
+            connection.rollback()
             raise
-        return lost
+        return lost, result
 
     def _lost(self, rows: list[Row]) -> tuple[Any, ...]:
         present = {
@@ -157,9 +162,18 @@ class Writer:
         }
         return tuple(row[0] for row in rows if row[0] not in present)
 
-    def _done(self, waiters: list[asyncio.Future[None]], error: StoreError | None, lost: tuple[Any, ...]) -> None:
+    def _done(
+        self,
+        number: int,
+        waiters: list[asyncio.Future[None]],
+        error: StoreError | None,
+        lost: tuple[Any, ...],
+        result: Any,
+    ) -> None:
         self._writing = False
         self.lost.update(lost)
+        if result is not None:
+            self.applied(number, result)
         if error:
             self.broken = error
             waiters, self._waiters = waiters + self._waiters, []
@@ -173,37 +187,3 @@ class Writer:
                 waiter.set_result(None)
         if (self._gathered or self._waiters) and not error:
             self._schedule()
-
-
-def _read_only(cause: apsw.Error, file: str) -> bool:
-    """Whether a file that cannot be opened is there, in a folder that cannot be written."""
-    path = Path(file)
-    return (
-        isinstance(cause, apsw.CantOpenError)
-        and path.exists()
-        and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-    )
-
-
-def store_error(cause: apsw.Error, file: str) -> StoreError:
-    """What an SQLite error means for a person, and the way out."""
-    kept = KEPT
-    if isinstance(cause, apsw.FullError):
-        return StoreError(f"the disk that holds {file} is full. Make room and start again. {kept}")
-    if isinstance(cause, apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError) or _read_only(cause, file):
-        return StoreError(
-            f"{file} cannot be written: the file or its folder is read-only. Change its permissions, or name another database in the settings. {kept}"
-        )
-    if isinstance(cause, apsw.CantOpenError):
-        return StoreError(
-            f"{file} cannot be opened: its folder is missing or not writable. Create the folder, or name another database in the settings."
-        )
-    if isinstance(cause, apsw.BusyError | apsw.LockedError):
-        return StoreError(
-            f"{file} is being written by another process and stayed locked for 30 s. End that process, or wait for it. {kept}"
-        )
-    if isinstance(cause, apsw.NotADBError | apsw.CorruptError):
-        return StoreError(
-            f"{file} is not a database of Orchestrion, or is damaged ({cause}). Name another database in the settings, or restore a copy."
-        )
-    return StoreError(f"writing {file} failed: {cause}. {kept}")

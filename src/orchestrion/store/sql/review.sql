@@ -1,6 +1,7 @@
 -- name: review
+-- Only where its money is held: the hold comes first in the batch, and may have been refused.
 insert into review (hold, run, key, worker, wage, digest, shown, asked, deadline, state, minutes)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?);
+select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'open', ?10 where exists (select 1 from hold where hold = ?1);
 
 -- name: review_taken
 update review set state = 'taken' where hold = ? and state in ('decided', 'informed');
@@ -9,18 +10,10 @@ update review set state = 'taken' where hold = ? and state in ('decided', 'infor
 -- A decision that came before its run ended another way is kept: if the run is taken up again, nobody is asked twice.
 update review set state = 'withdrawn' where run = ? and state in ('open', 'asked', 'informed');
 
--- name: void_of_ended
-insert into post (hold, kind, amount, at)
-select review.hold, 'void', 0, ?2 from review
-where review.run = ?1 and not exists (select 1 from post where post.hold = review.hold);
-
 -- name: decide
 update review set state = case when ?2 = 'ask' then 'asked' else 'decided' end,
                   decision = ?2, person = ?3, decided = ?4, minutes = ?5, text = ?6
 where hold = ?1 and state = 'open' returning hold;
-
--- name: wage
-insert into post (hold, kind, amount, at) values (?, ?, ?, ?);
 
 -- name: inform
 update review set state = 'informed', information = ?2, informant = ?3 where hold = ?1 and state = 'asked' returning hold;

@@ -1,0 +1,344 @@
+"""What one process knows of the ledger: a mirror of the balances for decisions at once, and the queue of those who wait.
+
+A ledger with a store behind it (``EntryLedger``) has its holds confirmed by the books in the commit that notes them; the
+mirror makes that the rule. In memory (``MemoryLedger``) the mirror is all there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrion.domain import Money
+from orchestrion.errors import UsageError
+from orchestrion.ledger.accounts import Amounts, Cap, Key, Line, Path, Tree
+from orchestrion.ledger.books import Warned
+from orchestrion.ledger.protocol import Posting, Shortage
+from orchestrion.ledger.queue import Queue, Served, Waiter
+
+POLL_S = 0.05
+"""How often who waits looks whether another process has let money go."""
+
+NOTHING = Amounts(0)
+
+
+class Balance:
+    """What is settled and held against one limit in one window, as this process knows it.
+
+    ``pending`` holds what this process has moved and the store has not confirmed, by batch; ``parked`` is what is held for
+    questions to people, and stays so until somebody decides.
+    """
+
+    __slots__ = ("cap", "held", "key", "parked", "pending", "settled", "unit")
+
+    def __init__(self, line: Line, settled: int, held: int) -> None:
+        self.key: Key = line.key
+        self.unit = line.unit
+        self.cap = line.cap
+        self.settled = settled
+        self.held = held
+        self.parked = 0
+        self.pending: dict[int, list[int]] = {}
+
+    def move(self, settled: int, held: int, batch: int | None) -> None:
+        """Settle and hold so much more; ``batch`` is the one that will confirm it (None: it is confirmed)."""
+        self.settled += settled
+        self.held += held
+        if batch is not None:
+            pending = self.pending.get(batch)
+            if pending is None:
+                self.pending[batch] = [settled, held]
+            else:
+                pending[0] += settled
+                pending[1] += held
+
+    def confirm(self, batch: int, settled: int, held: int) -> None:
+        """What the store says after a batch, and what has gathered since."""
+        for number in [number for number in self.pending if number <= batch]:
+            del self.pending[number]
+        self.settled = settled + sum(one[0] for one in self.pending.values())
+        self.held = held + sum(one[1] for one in self.pending.values())
+
+    def fits(self, amount: int) -> bool:
+        """Whether so much can be held now."""
+        return not amount or self.settled + self.held + amount <= self.cap
+
+    def ever_fits(self, amount: int) -> bool:
+        """Whether it could be held if all that is held came back."""
+        return not amount or self.settled + amount <= self.cap
+
+    def free(self, *, patient: bool) -> int:
+        """What is left of it: once all that is held has come back, or now."""
+        return self.cap - self.settled - (0 if patient else self.held)
+
+    def soon_fits(self, amount: int) -> bool:
+        """Whether it could be held if all came back that calls hold."""
+        return not amount or self.settled + self.parked + amount <= self.cap
+
+
+class Purse:
+    """An account as calls see it: the balances above it, until the next window begins."""
+
+    __slots__ = ("account", "balances", "end", "keys", "largest", "of_run")
+
+    def __init__(self, account: str, path: Path, balances: tuple[Balance, ...]) -> None:
+        self.account = account
+        self.balances = balances
+        self.of_run = path.of_run
+        self.end = path.end
+        self.keys = frozenset(line.key for line in (*path.lines, *path.of_run))
+        self.largest = 0
+
+
+class LocalLedger:
+    """The logic that all ledgers share; a subclass says where entries go (``_note``, ``_noted``) and where balances come from."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.warnings: list[Warned] = []
+        self._purses: dict[str, Purse] = {}
+        self._balances: dict[Key, Balance] = {}
+        self._runs: dict[tuple[int, str], tuple[Balance, ...]] = {}
+        self._open: dict[int, tuple[str, float, Amounts, tuple[Balance, ...]]] = {}
+        self._queue = Queue()
+        self._serving = False
+        self._poll: asyncio.TimerHandle | None = None
+        self._floor = 0.0
+
+    # What a subclass gives
+
+    def _serial(self) -> int:
+        raise NotImplementedError
+
+    def _note(
+        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool
+    ) -> int | None:
+        """Note a hold; the batch that confirms it, None where it stands at once."""
+        raise NotImplementedError
+
+    def _noted(
+        self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None
+    ) -> int | None:
+        """Note a post; the batch that confirms it."""
+        raise NotImplementedError
+
+    def _load(self, key: Key) -> tuple[int, int]:
+        """What is settled and held against a limit in a window."""
+        return 0, 0
+
+    def _spent_of(self, run: int) -> tuple[Amounts, Amounts]:
+        """What a run has settled, and what it holds."""
+        return NOTHING, NOTHING
+
+    def _look(self, purse: Purse, *, parked: bool = False) -> None:
+        """Read its balances anew, where others may have moved them; and what of them is ``parked``."""
+
+    # The ledger
+
+    def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
+        now = self._now()
+        purse = self._purses.get(account)
+        if purse is None or now >= purse.end:
+            purse = self._open_purse(account, now)
+        if not purse.keys:
+            holds = []
+            for asked in demands:
+                hold = self._serial()
+                self._note(hold, account, asked, run, now, limited=False)
+                holds.append(hold)
+            return holds
+        if self._queue and self._queue.blocks(purse.keys):
+            return None
+        return self._take(purse, demands, run, now)
+
+    def refused(self, holds: Sequence[int]) -> bool:
+        return False
+
+    async def wait(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
+        purse = self._purse(account)
+        rank, wait_s = self.tree.rank(account), self.tree.wait_s(account)
+        waiter = self._queue.add(account, tuple(demands), run=run, rank=rank, keys=purse.keys)
+        try:
+            self._look(purse, parked=True)
+            self._serve()
+            async with asyncio.timeout(wait_s):
+                return await waiter.future
+        except TimeoutError:
+            return None
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled():
+                for hold in waiter.future.result() or ():  # served and cancelled at one moment: nobody calls
+                    self.post(hold, NOTHING, kind="void")
+            raise
+        finally:
+            self._queue.remove(waiter)
+            self._serve_soon()  # who stood behind may be served
+
+    def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
+        opened = self._open.pop(hold, None)
+        batch = self._noted(hold, kind, spent, opened)
+        if opened:
+            held = opened[2]
+            for balance in opened[3]:
+                unit = balance.unit
+                balance.move(spent[unit], -held[unit], None if balance.key[2] == "run" else batch)
+            if self._queue:
+                self._serve_soon()
+
+    def left(self, account: str, *, run: int | None, patient: bool = True) -> Money | None:
+        purse = self._purse(account)
+        if not purse.keys:
+            return None
+        left, cap = self._left(purse, run, patient=patient)
+        if left is not None and (left <= 8 * purse.largest or left * 8 < cap):
+            self._look(purse)
+            left, _ = self._left(self._purse(account), run, patient=patient)
+        return left
+
+    def _left(self, purse: Purse, run: int | None, *, patient: bool) -> tuple[Money | None, Money]:
+        """The least that any limit leaves, and that limit."""
+        money = [one for one in self._above(purse, run) if not one.unit]
+        if not money:
+            return None, 0
+        least = min(money, key=lambda one: one.free(patient=patient))
+        return max(0, least.free(patient=patient)), least.cap
+
+    def affords(self, account: str, demand: Amounts, *, run: int | None, patient: bool = True) -> bool:
+        if self._affords(account, demand, run, patient=patient):
+            return True
+        self._look(self._purse(account))
+        return self._affords(account, demand, run, patient=patient)
+
+    def _affords(self, account: str, demand: Amounts, run: int | None, *, patient: bool) -> bool:
+        above = self._above(self._purse(account), run)
+        return all(not demand[one.unit] or demand[one.unit] <= one.free(patient=patient) for one in above)
+
+    def shortage(self, account: str, demand: Amounts, *, run: int | None) -> Shortage | None:
+        self._look(self._purse(account))
+        short = [one for one in self._above(self._purse(account), run) if not one.fits(demand[one.unit])]
+        if not short:
+            return None
+        # What is settled does not come back; of several limits, the one that is passed by most of it.
+        worst = max(short, key=lambda one: (not one.ever_fits(demand[one.unit]), _excess(one, demand)))
+        account_name, unit, period, span = worst.key
+        return Shortage(
+            account=account_name,
+            cap=Cap(unit, period, worst.cap),
+            span=span,
+            settled=worst.settled,
+            held=worst.held,
+            asked=demand[worst.unit],
+        )
+
+    def ended(self, run: int) -> None:
+        for key in [key for key in self._runs if key[0] == run]:
+            del self._runs[key]
+
+    # How
+
+    def _now(self) -> float:
+        """The clock; never behind the latest window that has begun: a clock that is set back opens no old window."""
+        now = time.time()
+        return now if now >= self._floor else self._floor
+
+    def _purse(self, account: str) -> Purse:
+        now, purse = self._now(), self._purses.get(account)
+        return self._open_purse(account, now) if purse is None or now >= purse.end else purse
+
+    def _open_purse(self, account: str, now: float) -> Purse:
+        self._known(account)
+        path = self.tree.limits(account, now)
+        if path.lines:
+            self._floor = max(self._floor, path.start)
+        balances = tuple(self._balance(line) for line in path.lines)
+        purse = self._purses[account] = Purse(account, path, balances)
+        return purse
+
+    def _known(self, account: str) -> None:
+        """Raises UsageError for an account that the books do not have; where they have none, every name will do."""
+        if self.tree and account not in self.tree:
+            raise unknown_account(account, self.tree)
+
+    def _balance(self, line: Line) -> Balance:
+        balance = self._balances.get(line.key)
+        if balance is None:
+            balance = self._balances[line.key] = Balance(line, *self._load(line.key))
+        balance.cap = line.cap
+        return balance
+
+    def _above(self, purse: Purse, run: int | None) -> tuple[Balance, ...]:
+        """The balances of its windows, and of the run."""
+        if not purse.of_run:
+            return purse.balances
+        if run is None:  # a call of no run is one by itself
+            return (*purse.balances, *(Balance(line, 0, 0) for line in purse.of_run))
+        found = self._runs.get((run, purse.account))
+        if found is None:
+            settled, held = self._spent_of(run)
+            found = tuple(Balance(line, settled[line.unit], held[line.unit]) for line in purse.of_run)
+            self._runs[run, purse.account] = found
+        return (*purse.balances, *found)
+
+    def _take(self, purse: Purse, demands: Sequence[Amounts], run: int | None, now: float) -> list[int] | None:
+        above = self._above(purse, run)
+        total = demands[0] if len(demands) == 1 else Amounts(*map(sum, zip(*demands, strict=True)))
+        for balance in above:
+            if not balance.fits(total[balance.unit]):
+                return None
+        if total[0] > purse.largest:
+            purse.largest = total[0]
+        holds = []
+        for asked in demands:
+            hold = self._serial()
+            batch = self._note(hold, purse.account, asked, run, now, limited=True)
+            for balance in above:
+                balance.move(0, asked[balance.unit], None if balance.key[2] == "run" else batch)
+            self._open[hold] = (purse.account, now, asked, above)
+            holds.append(hold)
+        return holds
+
+    def _serve_soon(self) -> None:
+        if self._queue and not self._serving:
+            self._serving = True
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        self._serving = False
+        self._queue.serve(self._attempt)
+        if self._queue and self._poll is None:
+            self._poll = asyncio.get_running_loop().call_later(POLL_S, self._polled)
+
+    def _polled(self) -> None:
+        self._poll = None
+        for purse in list(self._purses.values()):
+            if self._queue.blocks(purse.keys):
+                self._look(purse, parked=True)
+        self._serve()
+
+    def _attempt(self, waiter: Waiter) -> Served:
+        if waiter.future.done():
+            return Served(hopeless=True)  # cancelled
+        purse = self._purse(waiter.account)
+        holds = self._take(purse, waiter.demands, waiter.run, self._now())
+        if holds is not None:
+            return Served(holds)
+        total = Amounts(*map(sum, zip(*waiter.demands, strict=True)))
+        above = self._above(purse, waiter.run)
+        hopeless = any(not one.soon_fits(total[one.unit]) for one in above)
+        return Served(blocked=[one.key for one in above if not one.fits(total[one.unit])], hopeless=hopeless)
+
+
+def _excess(balance: Balance, demand: Amounts) -> float:
+    asked = demand[balance.unit]
+    return (balance.settled + balance.held + asked - balance.cap) / max(1, asked)
+
+
+def unknown_account(account: str, tree: Tree) -> UsageError:
+    """There is no such account: the nearest name, or all."""
+    import difflib  # only for the error
+
+    near = difflib.get_close_matches(account, tree.accounts, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(tree.accounts)}."
+    return UsageError(f"there is no account '{account}' in the books. {hint}")

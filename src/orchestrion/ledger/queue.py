@@ -1,0 +1,122 @@
+"""Who is served first where money is scarce: calls that wait for what other calls hold.
+
+Within an account the first come is the first served, whatever the others need: a dear call is not starved by cheap ones.
+Of several accounts that wait for the same limit the higher class goes first; but one that was passed over PASSED_OVER times is
+served next, so that no class starves. Who waits for another limit is not held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import TypeAlias
+
+from orchestrion.ledger.accounts import CLASSES, Amounts, Class, Key
+
+PASSED_OVER = 16
+
+Result: TypeAlias = "list[int] | None"
+
+
+class Waiter:
+    """Calls of one account that wait. ``future`` gets the ids of their holds, or None where waiting does not help."""
+
+    __slots__ = ("account", "demands", "future", "order", "run")
+
+    def __init__(self, account: str, demands: tuple[Amounts, ...], run: int | None, order: int) -> None:
+        self.account = account
+        self.demands = demands
+        self.run = run
+        self.order = order
+        self.future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+
+class _Line:
+    """The waiters of one account. ``passed`` counts how often somebody of a higher class went before its first."""
+
+    __slots__ = ("keys", "passed", "rank", "waiters")
+
+    def __init__(self, rank: int, keys: frozenset[Key]) -> None:
+        self.rank = rank
+        self.keys = keys
+        self.passed = 0
+        self.waiters: deque[Waiter] = deque()
+
+    def place(self) -> tuple[int, int]:
+        """Who has the smallest is served next."""
+        return (-1 if self.passed >= PASSED_OVER else self.rank, self.waiters[0].order)
+
+
+class Served:
+    """What an attempt to serve a waiter says: holds, or the limits that stand in the way; ``hopeless`` where nothing that
+    comes back would help."""
+
+    __slots__ = ("blocked", "holds", "hopeless")
+
+    def __init__(self, holds: Result = None, *, blocked: Collection[Key] = (), hopeless: bool = False) -> None:
+        self.holds = holds
+        self.blocked = blocked
+        self.hopeless = hopeless
+
+
+class Queue:
+    """The calls of this process that wait for money."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, _Line] = {}
+        self._order = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def blocks(self, keys: Collection[Key]) -> bool:
+        """Whether somebody waits for one of these limits: who comes now does not go before."""
+        return any(not line.keys.isdisjoint(keys) for line in self._lines.values())
+
+    def add(
+        self, account: str, demands: tuple[Amounts, ...], *, run: int | None, rank: Class, keys: Collection[Key]
+    ) -> Waiter:
+        """Stand behind the others of the account."""
+        self._order += 1
+        line = self._lines.get(account)
+        if line is None:
+            line = self._lines[account] = _Line(CLASSES.index(rank), frozenset(keys))
+        waiter = Waiter(account, demands, run, self._order)
+        line.waiters.append(waiter)
+        return waiter
+
+    def remove(self, waiter: Waiter) -> None:
+        """Go away, served or not."""
+        line = self._lines.get(waiter.account)
+        if line and waiter in line.waiters:
+            line.waiters.remove(waiter)
+            if not line.waiters:
+                del self._lines[waiter.account]
+
+    def serve(self, attempt: Callable[[Waiter], Served]) -> None:
+        """Serve all that can be served now, in their order."""
+        blocked: set[Key] = set()
+        tried: set[_Line] = set()
+        while True:
+            lines = (line for line in self._lines.values() if line not in tried)
+            open_lines = [line for line in lines if line.keys.isdisjoint(blocked)]
+            if not open_lines:
+                return
+            line = min(open_lines, key=_Line.place)
+            waiter = line.waiters[0]
+            served = attempt(waiter)
+            if served.holds is None and not served.hopeless:
+                tried.add(line)
+                blocked.update(served.blocked)
+                continue
+            self.remove(waiter)
+            waiter.future.set_result(served.holds)
+            if served.holds is not None:
+                self._pass_over(line)
+
+    def _pass_over(self, served: _Line) -> None:
+        served.passed = 0
+        for line in self._lines.values():
+            if line.rank > served.rank and not line.keys.isdisjoint(served.keys):
+                line.passed += 1

@@ -1,0 +1,311 @@
+"""What the ledger promises: nothing over a limit, whoever asks; entries and balances that agree; nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrion.errors import UsageError
+from orchestrion.ledger.accounts import Account, Amounts, Cap, Tree, span
+from orchestrion.ledger.books import Books, statements
+from orchestrion.ledger.entries import EntryLedger
+from orchestrion.ledger.memory import MemoryLedger
+from orchestrion.ledger.protocol import Posting
+from orchestrion.store.database import Database
+from orchestrion.store.session import SqliteConnection
+
+DAY = Cap("money", "day", 100)
+TREE = (
+    Account(name="co", caps=(Cap("money", "forever", 1_000),)),
+    Account(name="co/a", caps=(DAY,)),
+    Account(name="co/b", caps=(Cap("money", "month", 300), Cap("tokens", "day", 50)), rank="background"),
+    Account(name="co/c", rank="critical"),
+)
+
+
+class Bank:
+    """A database and the ledger of one process on it."""
+
+    def __init__(self, path: Path) -> None:
+        books = Books()
+        self.database = Database(path, statements=statements(), keeper=books)
+        self.books = Books()
+        self.ledger = EntryLedger(self.database, books)
+
+    def open(self, *accounts: Account) -> None:
+        """Make the books say that these accounts and limits are there."""
+        with self.database.transaction() as session:
+            for one in accounts:
+                session.execute("delete from cap where account = $1", (one.name,))
+                session.execute("delete from account where name = $1", (one.name,))
+                row = (one.name, one.rank, one.zone, one.wait_s)
+                session.execute("insert into account (name, class, zone, wait_s) values ($1, $2, $3, $4)", row)
+                for cap in one.caps:
+                    session.execute(
+                        "insert into cap values ($1, $2, $3, $4)", (one.name, cap.unit, cap.period, cap.amount)
+                    )
+            self.books.changed(session, [one.name for one in accounts], time.time())
+        self.ledger.refresh()
+
+    async def hold(self, account: str, *amounts: int, run: int | None = None) -> Any:
+        """As the engine does: held, and confirmed by the commit."""
+        holds = self.ledger.hold(account, [Amounts(one) for one in amounts], run=run)
+        if holds:
+            await self.database.writer.durable()
+            if self.ledger.refused(holds):
+                await self.database.writer.durable()  # those beside it are let go
+                return None
+        return holds
+
+    async def post(self, hold: int, money: int, kind: Posting = "post") -> None:
+        self.ledger.post(hold, Amounts(money), kind=kind)
+        await self.database.writer.durable()
+
+    def balance(self, account: str) -> tuple[int, int]:
+        """Settled and held against its limit of money."""
+        rows = self.database.read("select settled, held from balance where account = ? and unit = 'money'", (account,))
+        return rows[0] if rows else (0, 0)
+
+    def agree(self) -> None:
+        """Every balance is the sum of the entries of its window."""
+        tree = self.books.tree(SqliteConnection(self.database.reader))
+        rows = self.database.read("select account, unit, settled, held, period, start from balance")
+        for account, unit, settled, held, period, start in rows:
+            window = span(period, start, tree.zone(account))
+            column = {"money": "amount"}.get(unit, unit)
+            [sums] = self.database.read(
+                f"select coalesce(sum(p.{column}), 0), coalesce(sum(case when p.hold is null then h.{column} end), 0) "
+                "from hold h left join post p on p.hold = h.hold where h.account || '/' like ? || '/%' and h.at >= ? and h.at < ?",
+                (account, window.start, window.end),
+            )
+            assert (settled, held) == sums, account
+
+
+@pytest.fixture
+async def bank(tmp_path) -> AsyncIterator[Bank]:
+    one = Bank(tmp_path / "l.db")
+    one.open(*TREE)
+    yield one
+    one.agree()
+    await one.database.close()
+
+
+@contextlib.asynccontextmanager
+async def another(bank: Bank) -> AsyncIterator[Bank]:
+    """Another process on the same database."""
+    other = Bank(bank.database.path)
+    yield other
+    await other.database.close()
+
+
+async def test_a_hold_fits_under_every_limit_above_it(bank):
+    assert await bank.hold("co/a", 60)
+    assert await bank.hold("co/a", 41) is None
+    assert await bank.hold("co/a", 40)
+    assert bank.balance("co/a") == (0, 100)
+    assert await bank.hold("co/b", 300)
+    assert await bank.hold("co/c", 601) is None  # the company's
+    assert await bank.hold("co/c", 600)
+    assert bank.balance("co") == (0, 1_000)
+    assert await bank.hold("co", 1) is None
+
+
+async def test_what_was_held_too_much_comes_back(bank):
+    [hold] = await bank.hold("co/a", 100)
+    await bank.post(hold, 30)
+    assert (bank.balance("co/a"), bank.balance("co")) == ((30, 0), (30, 0))
+    assert bank.ledger.left("co/a", run=None) == 70
+    assert await bank.hold("co/a", 71) is None
+    [hold] = await bank.hold("co/a", 70)
+    await bank.post(hold, 0, "void")
+    assert bank.balance("co/a") == (30, 0)
+
+
+async def test_calls_of_one_ask_are_held_together_or_not_at_all(bank):
+    assert await bank.hold("co/a", 60, 41) is None
+    assert bank.balance("co/a") == (0, 0)
+    assert len(await bank.hold("co/a", 60, 40)) == 2
+
+
+async def test_a_second_post_changes_nothing(bank):
+    [hold] = await bank.hold("co/a", 50)
+    await bank.post(hold, 20)
+    await bank.post(hold, 50)
+    assert bank.balance("co/a") == (20, 0)
+
+
+async def test_a_post_above_its_hold_is_booked_as_it_is(bank):
+    [hold] = await bank.hold("co/a", 50)
+    await bank.post(hold, 130)
+    assert bank.balance("co/a") == (130, 0)
+    assert await bank.hold("co/a", 1) is None
+    assert bank.ledger.left("co/a", run=None) == 0
+
+
+async def test_tokens_have_limits_of_their_own(bank):
+    def ask(tokens):
+        return bank.ledger.hold("co/b", [Amounts(1, tokens)], run=None)
+
+    assert ask(40)
+    assert ask(11) is None
+    assert bank.ledger.affords("co/b", Amounts(1, 10), run=None, patient=False)
+    short = bank.ledger.shortage("co/b", Amounts(1, 11), run=None)
+    assert (short.account, short.cap.unit, short.held, short.asked, short.needed) == ("co/b", "tokens", 40, 11, 11)
+
+
+async def test_the_limit_of_a_run_counts_that_run_alone(bank):
+    bank.open(Account(name="co/c", caps=(Cap("money", "run", 10),)))
+    assert await bank.hold("co/c", 7, run=1)
+    assert await bank.hold("co/c", 4, run=1) is None
+    assert await bank.hold("co/c", 10, run=2)
+    assert await bank.hold("co/c", 11, run=None) is None
+
+
+async def test_an_account_that_is_not_there(bank):
+    with pytest.raises(UsageError, match=r"no account 'co/d' in the books\. Did you mean 'co/"):
+        bank.ledger.hold("co/d", [Amounts(1)], run=None)
+
+
+async def test_a_changed_limit_holds_from_the_next_hold_on(bank):
+    assert await bank.hold("co/a", 90)
+    bank.open(Account(name="co/a", caps=(Cap("money", "day", 95),)))
+    assert await bank.hold("co/a", 6) is None
+    assert await bank.hold("co/a", 5)
+    bank.open(Account(name="co/a", caps=(Cap("money", "day", 20),)))  # below what is held already: allowed
+    assert await bank.hold("co/a", 1) is None
+    bank.open(Account(name="co/a"))
+    assert await bank.hold("co/a", 500)
+
+
+async def test_another_process_is_seen(bank):
+    async with another(bank) as other:
+        assert await bank.hold("co/a", 60)
+        assert await other.hold("co/a", 60) is None
+        assert await other.hold("co/a", 40)
+        assert await bank.hold("co/a", 1) is None
+        other.open(Account(name="co/a", caps=(Cap("money", "day", 200),)))
+        assert bank.ledger.affords("co/a", Amounts(100), run=None, patient=False)
+        assert await bank.hold("co/a", 100)
+        assert await other.hold("co/a", 1) is None
+
+
+async def test_a_first_limit_set_by_another_process_catches_the_very_next_commit(tmp_path):
+    bank = Bank(tmp_path / "l.db")
+    async with another(bank) as other:
+        [before] = await bank.hold("any", 500)
+        other.open(Account(name="any", caps=(Cap("money", "day", 600),)))
+        assert await bank.hold("any", 101) is None  # the mirror did not know; the commit did
+        assert await bank.hold("any", 100)
+        await bank.post(before, 50)
+        assert other.balance("any") == (50, 100)
+        bank.agree()
+    await bank.database.close()
+
+
+async def test_many_at_once_from_two_processes(bank):
+    async with another(bank) as other:
+        found = await asyncio.gather(*(one.hold("co/c", 7) for one in (bank, other) * 200))
+        assert sum(map(bool, found)) == 1_000 // 7
+        assert bank.balance("co") == (0, 7 * (1_000 // 7))
+
+
+async def test_what_a_dead_process_left_open_is_posted_in_full(bank):
+    async with another(bank) as other:
+        [one] = await other.hold("co/a", 30)
+        await other.hold("co/c", 5)
+        await other.post(one, 10)
+        [two] = await other.hold("co/a", 30)
+    assert (bank.balance("co/a"), bank.balance("co")) == ((40, 0), (45, 0))  # closing leaves nothing open either
+    assert bank.database.read("select kind, amount from post where hold = ?", (two,)) == [("unknown", 30)]
+
+
+async def test_who_waits_is_served_when_money_comes_back(bank):
+    [hold] = await bank.hold("co/a", 80)
+    waiting = asyncio.create_task(bank.ledger.wait("co/a", [Amounts(50)], run=None))
+    await asyncio.sleep(0.01)
+    assert bank.ledger.hold("co/a", [Amounts(1)], run=None) is None, "nobody goes before who waits"
+    await bank.post(hold, 50)
+    assert await waiting
+    await bank.database.writer.durable()
+    assert bank.balance("co/a") == (50, 50)
+
+
+async def test_who_waits_hears_of_another_process(bank):
+    async with another(bank) as other:
+        [hold] = await other.hold("co/a", 80)
+        waiting = asyncio.create_task(bank.ledger.wait("co/a", [Amounts(50)], run=None))
+        await asyncio.sleep(0.01)
+        await other.post(hold, 20)
+        assert await asyncio.wait_for(waiting, 1)
+        await bank.database.writer.durable()
+
+
+async def test_waiting_for_what_is_settled_is_no_use(bank):
+    [hold] = await bank.hold("co/a", 80)
+    waiting = asyncio.create_task(bank.ledger.wait("co/a", [Amounts(50)], run=None))
+    await asyncio.sleep(0.01)
+    await bank.post(hold, 60)
+    assert await asyncio.wait_for(waiting, 1) is None
+    assert await bank.ledger.wait("co/a", [Amounts(101)], run=None) is None
+
+
+async def test_waiting_ends(bank):
+    bank.open(Account(name="co/a", caps=(DAY,), wait_s=0.05))
+    [hold] = await bank.hold("co/a", 80)
+    assert await bank.ledger.wait("co/a", [Amounts(50)], run=None) is None
+    waiting = asyncio.create_task(bank.ledger.wait("co/a", [Amounts(50)], run=None))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
+    await bank.post(hold, 0, "void")
+    assert await bank.hold("co/a", 100)
+
+
+async def test_the_higher_class_first_and_nobody_starves():
+    ledger = MemoryLedger(Tree([Account(name="co", caps=(Cap("money", "forever", 10),)), *TREE[2:]]))
+    served: list[str] = []
+
+    async def call(account: str) -> None:
+        holds = ledger.hold(account, [Amounts(10)], run=None) or await ledger.wait(account, [Amounts(10)], run=None)
+        assert holds
+        served.append(account)
+        await asyncio.sleep(0)
+        ledger.post(holds[0], Amounts(0), kind="void")
+
+    first = ledger.hold("co", [Amounts(10)], run=None)
+    assert first
+    calls = [asyncio.create_task(call(account)) for account in ["co/b"] * 3 + ["co/c"] * 40]
+    await asyncio.sleep(0)
+    ledger.post(first[0], Amounts(0), kind="void")
+    await asyncio.gather(*calls)
+    assert served[:16] == ["co/c"] * 16
+    assert served.index("co/b") == 16
+    assert served[17:33] == ["co/c"] * 16
+
+
+async def test_a_clock_that_is_set_back_opens_no_old_window(bank, monkeypatch):
+    now = time.time()
+    await bank.hold("co/a", 100)
+    monkeypatch.setattr("orchestrion.ledger.local.time.time", lambda: now + 86_400)
+    assert await bank.hold("co/a", 100)
+    monkeypatch.setattr("orchestrion.ledger.local.time.time", lambda: now)
+    assert await bank.hold("co/a", 1) is None
+    rows = bank.database.read("select span, held from balance where account = 'co/a' order by span")
+    assert [held for _, held in rows] == [100, 100]
+    bank.database.writer.put("post", (1, "void", 0, 0, 0, 0))  # nobody's hold
+    await bank.database.writer.durable()
+
+
+async def test_fractions_of_a_limit_are_told_once(bank):
+    for spent in (40, 15, 30, 10):
+        [hold] = await bank.hold("co/a", spent)
+        await bank.post(hold, spent)
+    said = [str(one) for one in bank.ledger.warnings]
+    assert [one.split(" of its ")[0] for one in said] == [f"account 'co/a' has spent {n}%" for n in (50, 80, 95)]
