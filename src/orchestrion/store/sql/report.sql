@@ -8,7 +8,7 @@ select a.run, a.scope, a.step, a.n, c.value ->> 0, c.value ->> 1, json_array_len
 from run r join ask a on a.run = r.no, json_each(a.calls) c
      left join attempt t on t.hold = c.value ->> 0
      left join post p on p.hold = c.value ->> 0
-     left join hold h on h.hold = c.value ->> 0
+     join hold h on h.hold = c.value ->> 0 -- without one, another process was faster, and nobody was asked
      left join review v on v.hold = c.value ->> 0
 where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
 order by c.value ->> 0;
