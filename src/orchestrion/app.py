@@ -31,6 +31,7 @@ from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
 from orchestrion.ledger.books import Books
 from orchestrion.ledger.books import statements as ledger_statements
+from orchestrion.ledger.budgets import Seeded, accounts_of, differences, read_tree, seed
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.overruns import Overruns
 from orchestrion.ledger.overruns import statements as overrun_statements
@@ -52,7 +53,8 @@ TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
-    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager.
+    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``seeded``: what its settings made of
+    the accounts in the books.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -77,6 +79,7 @@ class Orchestrion:
             keeper=books,
             secure=settings.forgets,
         )
+        self.seeded = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
         self._ledger = EntryLedger(self.database, books)
@@ -274,6 +277,17 @@ class Orchestrion:
     def policy(self, name: str) -> SavedPolicy:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
         return find_policy(name, self.settings)
+
+    def _seed(self) -> Seeded:
+        """Accounts of the settings that are not in the books are made."""
+        accounts = accounts_of(self.settings)
+        if not accounts:
+            return Seeded()
+        with self.database.reading() as session:
+            if not differences(read_tree(session), accounts):
+                return Seeded()
+        with self.database.transaction() as session:
+            return seed(session, accounts)
 
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""

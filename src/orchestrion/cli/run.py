@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from orchestrion.app import Orchestrion
+from orchestrion.cli.budget_text import looser_lines, seeded_lines
 from orchestrion.cli.complete import batches, policies, workflows
 from orchestrion.cli.load import NamedTask, account_option, config_option, load_workflow, money, read_tasks
 from orchestrion.cli.output import complain, examples, note, output_options, result
@@ -24,6 +25,8 @@ from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import SettingsError, TasksError, UsageError
+from orchestrion.ledger.accounts import Tree
+from orchestrion.ledger.budgets import accounts_of
 from orchestrion.settings import FILE_NAME, Settings, find_settings, read_settings
 
 
@@ -139,6 +142,11 @@ async def _run(
             complain(
                 f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet."
             )
+        for line in seeded_lines(o.seeded, settings.file):
+            note(line)
+        if o.seeded.changes:
+            for line in looser_lines(Tree(accounts_of(settings))):
+                note(line)
         batch = batch or "+".join(
             [f"{workflow.name}:{path.name.split('.')[0]}", *(f"{s}={p.name}" for s, p in sorted(policies.items()))]
         )

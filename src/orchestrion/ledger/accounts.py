@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from orchestrion.domain import Money, dollars
-
-Unit: TypeAlias = Literal["money", "tokens", "attention"]
-"""What a limit counts: nano-dollars, tokens, or seconds of people's attention."""
-
-Period: TypeAlias = Literal["run", "day", "week", "month", "forever"]
-"""How long a limit counts before it begins anew."""
-
-Class: TypeAlias = Literal["critical", "standard", "background"]
-"""Who is served first where money is scarce."""
+from orchestrion.limits import Class as Class  # the settings write these words, and stand below
+from orchestrion.limits import Period as Period
+from orchestrion.limits import Unit as Unit
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 PERIODS: tuple[Period, ...] = get_args(Period)
@@ -35,8 +28,6 @@ WAIT_S = 60.0
 
 WARN = (0.5, 0.8, 0.95)
 """The fractions of a limit at which people are told, where accounts say nothing."""
-
-NAME = re.compile(r"[\w.@:+-]+(/[\w.@:+-]+)*")
 
 
 class Amounts(NamedTuple):

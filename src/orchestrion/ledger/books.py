@@ -137,12 +137,13 @@ class Books:
         before = self._tree
         tree = self.tree(session)
         since, version = self._exact
-        if number < since or tree.version != version:
+        exact = number >= since and tree.version == version
+        if not exact:
             moves = self._found(session, batch, tree)  # it was put by somebody who did not know these limits
         if not moves:
             return None if tree is before else Applied(set(), {}, [], tree)
         balances: dict[Key, _Balance] = {}
-        refused: set[int] = set()
+        refused = set() if exact else self._over_run_limits(session, batch, tree)
         moved: set[int] = set()
         for move in moves:
             if move.hold in self._refused or move.hold in refused:
@@ -180,6 +181,23 @@ class Books:
             )
         return moves
 
+    def _over_run_limits(self, session: Session, batch: dict[str, list[Row]], tree: Tree) -> set[int]:
+        """Holds of a batch that pass the limit of a run, where who held them did not know it."""
+        over: set[int] = set()
+        taken: dict[tuple[Any, Key], int] = {}
+        for hold, account, money, run, at, tokens, attention in batch.get("hold", ()):
+            for line in tree.limits(account, at).of_run:
+                asked = (money, tokens, attention)[line.unit]
+                place = (hold if run is None else run, line.key)
+                if place not in taken:
+                    [sums] = session.execute(self._sql["spent_of_run"], (run,))
+                    taken[place] = sums[line.unit] + sums[line.unit + 3]
+                if asked and taken[place] + asked > line.cap:
+                    over.add(hold)
+                else:
+                    taken[place] += asked
+        return over
+
     def _set(self, session: Session, tree: Tree, balances: dict[Key, _Balance], move: Setting) -> bool:
         """Set money aside on every line above; False, and nothing done, where it does not fit on one."""
         lines = tree.limits(move.account, move.at).lines
@@ -190,6 +208,7 @@ class Books:
                 return False
         for line, row in zip(lines, rows, strict=True):
             row.held += move.asked[line.unit]
+            row.there = True
         return True
 
     def _move(self, session: Session, tree: Tree, balances: dict[Key, _Balance], move: Moving) -> None:
@@ -202,7 +221,7 @@ class Books:
             account, at, held = found[0][0], found[0][1], Amounts(*found[0][2:5])
         for line in tree.limits(account, at).lines:
             row = balances.get(line.key) or self._load(session, balances, line)
-            if row.there or row.held:  # else the limit came later than the hold's window
+            if row.there:  # else the limit came later than the hold's window
                 row.held -= held[line.unit]
                 row.settled += spent[line.unit]
 
@@ -212,11 +231,7 @@ class Books:
         return row
 
     def _write(self, session: Session, tree: Tree, balances: dict[Key, _Balance]) -> list[Warned]:
-        rows = [
-            (*key, one.line.start, one.settled, one.held)
-            for key, one in balances.items()
-            if one.there or one.settled or one.held
-        ]
+        rows = [(*key, one.line.start, one.settled, one.held) for key, one in balances.items() if one.there]
         session.executemany(self._sql["put_balance"], rows)
         warned = []
         for key, one in balances.items():

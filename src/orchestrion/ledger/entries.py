@@ -29,7 +29,6 @@ class EntryLedger(LocalLedger):
         super().__init__(Tree(version=-1))
         with database.reading() as session:
             self._adopt(self._looker.tree(session))
-            self._floor = self._looker.latest(session)
         database.writer.applied = self._applied
 
     def refused(self, holds: Sequence[int]) -> bool:
@@ -93,6 +92,8 @@ class EntryLedger(LocalLedger):
     def _adopt(self, tree: Tree) -> None:
         """Decide by these accounts and limits from now on."""
         self.tree = tree
+        with self._database.reading() as session:
+            self._floor = max(self._floor, self._looker.latest(session))  # whose balances were counted anew
         self._purses.clear()
         self._runs.clear()
         self._books.known(tree, self._database.writer.batch)

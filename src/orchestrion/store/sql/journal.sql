@@ -110,6 +110,9 @@ select id from run where substr(id, 1, length(:begin)) = :begin order by no desc
 -- name: complete_batch
 select batch from run where substr(batch, 1, length(:begin)) = :begin group by batch order by max(no) desc limit :most;
 
+-- name: complete_account
+select name from account where substr(name, 1, length(:begin)) = :begin order by name limit :most;
+
 -- name: unknown_of_batch
 select count(*), coalesce(sum(p.amount), 0)
 from run r join ask a on a.run = r.no, json_each(a.calls) c join post p on p.hold = c.value ->> 0
