@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -93,7 +94,7 @@ async def test_what_a_person_declined_is_no_call_that_failed(decided):
 
 
 async def test_wages_are_no_simulated_dollars(decided):
-    models = {
+    models: Any = {
         name: {"model": "simulated", "answers": "x.jsonl", "price": {"input": 1, "output": 4}}
         for name in ("cheap", "frontier")
     }

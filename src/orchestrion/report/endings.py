@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from orchestrion.journal.codec import unpack
+from orchestrion.journal.protocol import FUNDS
 from orchestrion.report.facts import Case, Ended, Waiting
 
 SAID = {"needs_information": "informed", "needs_person": "personal"}
@@ -97,6 +98,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _waiting(run: RunRow) -> Waiting:
     wants = run.wants or ""
+    if wants.startswith(FUNDS):
+        account, why = wants.removeprefix(FUNDS), run.error or ""
+        command = why.partition("`")[2].partition("`")[0] or f"orchestrion budget show {account}"
+        return Waiting(kind="money", run=run.id, task=run.task, wants=account, since=run.updated, command=command)
     return Waiting(
         kind="signal",
         run=run.id,
