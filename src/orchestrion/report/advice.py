@@ -41,6 +41,10 @@ def _of_runs(report: Report) -> Iterator[Advice]:
 WAITS: dict[WaitKind, tuple[str, str]] = {
     "review": ("answer the reviews", "people's decisions are what these tasks wait for"),
     "information": ("answer the open questions", "a person asked for information that only the task's owner has"),
+    "funds": (
+        "raise the limits that stand in the way",
+        "then `orchestrion runs resume --ready` goes on with these tasks",
+    ),
     "signal": ("give the waiting runs what they wait for", "they go on when their signal has come"),
 }
 

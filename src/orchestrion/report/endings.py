@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from orchestrion.journal.codec import unpack
+from orchestrion.journal.protocol import FUNDS
 from orchestrion.report.facts import Case, Ended, Waiting
 
 SAID = {"needs_information": "informed", "needs_person": "personal"}
@@ -17,6 +19,10 @@ SAID = {"needs_information": "informed", "needs_person": "personal"}
 
 WHY = ("reasons", "missing", "reason", "question", "problem", "message")
 """Fields of such a result that say why; the first that is there is shown."""
+
+
+RAISES = re.compile(r"`(orchestrion budget set [^`]+)`")
+"""The command in a run's reason that lets it go on."""
 
 
 class RunRow(NamedTuple):
@@ -97,6 +103,17 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _waiting(run: RunRow) -> Waiting:
     wants = run.wants or ""
+    if wants.startswith(FUNDS):
+        raises = RAISES.search(run.error or "")
+        account = shlex.quote(wants.removeprefix(FUNDS))
+        return Waiting(
+            kind="funds",
+            run=run.id,
+            task=run.task,
+            wants=run.error or wants,
+            since=run.updated,
+            command=raises[1] if raises else f"orchestrion budget show {account}",
+        )
     return Waiting(
         kind="signal",
         run=run.id,
