@@ -430,7 +430,7 @@ async def test_a_run_that_waits_for_money_is_told_with_the_command_that_lets_it_
         short = [run for run in runs if run.status == "waiting"]
         assert short
         report = report_runs(o.database, o.settings, batch="m", prices=PRICES)
-        waiting = [one for one in report.waiting if one.kind == "funds"]
+        waiting = [one for one in report.waiting if one.kind == "money"]
         assert len(waiting) == len(short)
         assert waiting[0].command.startswith("orchestrion budget set co --limit ")
         assert "wait for money" in report.summary

@@ -44,7 +44,7 @@ class Asked(NamedTuple):
 
 
 def calls_of(database: Database, no: int) -> list[Asked]:
-    """Every call of a run in the order in which it was asked."""
+    """Every call of a run in the order in which it was asked; without those whose holds were refused: nobody was asked."""
     sql = queries("journal")
     attempts = {row[0]: row for row in database.read(sql["attempts"], (no,))}
     posts = {hold: (kind, amount) for hold, kind, amount in database.read(sql["posts"], (no,))}
@@ -55,6 +55,8 @@ def calls_of(database: Database, no: int) -> list[Asked]:
         inputs.setdefault((scope, step, n), unpack(stored))
         for hold, call in decode_calls(calls):
             row = attempts.get(hold)
+            if row is None and hold not in posts and not database.read(sql["held"], (hold,)):
+                continue
             attempt = decode_attempt(call, hold, row[2], row[4], row[5])[0] if row else None
             asked.append(
                 Asked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +18,6 @@ SAID = {"needs_information": "informed", "needs_person": "personal"}
 
 WHY = ("reasons", "missing", "reason", "question", "problem", "message")
 """Fields of such a result that say why; the first that is there is shown."""
-
-
-RAISES = re.compile(r"`(orchestrion budget set [^`]+)`")
-"""The command in a run's reason that lets it go on."""
 
 
 class RunRow(NamedTuple):
@@ -104,16 +99,9 @@ def _texts(value: Any) -> Iterator[str]:
 def _waiting(run: RunRow) -> Waiting:
     wants = run.wants or ""
     if wants.startswith(FUNDS):
-        raises = RAISES.search(run.error or "")
-        account = shlex.quote(wants.removeprefix(FUNDS))
-        return Waiting(
-            kind="funds",
-            run=run.id,
-            task=run.task,
-            wants=run.error or wants,
-            since=run.updated,
-            command=raises[1] if raises else f"orchestrion budget show {account}",
-        )
+        account, why = wants.removeprefix(FUNDS), run.error or ""
+        command = why.partition("`")[2].partition("`")[0] or f"orchestrion budget show {account}"
+        return Waiting(kind="money", run=run.id, task=run.task, wants=account, since=run.updated, command=command)
     return Waiting(
         kind="signal",
         run=run.id,

@@ -10,7 +10,7 @@ import msgspec
 from orchestrion.domain import Money, dollars, storable, usd
 
 Simulated: TypeAlias = Literal["all", "some", "none"]
-WaitKind: TypeAlias = Literal["review", "information", "signal", "funds"]
+WaitKind: TypeAlias = Literal["review", "information", "money", "signal"]
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +134,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that waits: for a person's review, for information from the task's owner, for a signal, or for money.
+    """A run that waits: for a person's review, for information from the task's owner, for money, or for a signal.
 
-    ``wants`` is what is waited for (a signal's name, a reviewer, a question, why money is short), ``command`` what answers it.
+    ``wants`` is what is waited for (a signal's name, a reviewer, a question, an account), ``command`` what answers it.
     """
 
     kind: WaitKind

@@ -61,12 +61,8 @@ def _ends(report: Report) -> str:
             "waits for information from its owner",
             "wait for information from their owner",
         ),
+        (told and waits["money"], "waits for money", "wait for money"),
         (told and waits["signal"], "waits for a signal", "wait for a signal"),
-        (
-            told and waits["funds"],
-            "waits for money: a limit stands in its way",
-            "wait for money: a limit stands in their way",
-        ),
         (ended.unfinished, "is not finished", "are not finished"),
         (ended.cancelled, "was cancelled", "were cancelled"),
     ]
