@@ -192,8 +192,8 @@ def test_a_limit_above_its_parents_is_named(session):
         ("money", 0, "$0.00"),
         ("money", 9_000_000_000_000_000_000, "$9,000,000,000.00"),
         ("tokens", 12_000, "12,000 tokens"),
-        ("attention", 5400, "90 min"),
-        ("attention", 90, "1.5 min"),
+        ("attention", 5400, "90 minutes"),
+        ("attention", 90, "1.5 minutes"),
     ],
 )
 def test_amounts_are_shown_exactly(unit, amount, text):

@@ -23,7 +23,7 @@ from orchestrion.cli.budget_text import (
     show_json,
     show_lines,
     show_rows,
-    standing_overruns,
+    still_refused,
 )
 from orchestrion.cli.complete import accounts
 from orchestrion.cli.load import config_option
@@ -35,9 +35,8 @@ from orchestrion.ledger import budgets
 from orchestrion.ledger.accounts import CLASSES, PERIODS, Period, Tree, Unit, ancestors
 from orchestrion.ledger.budgets import Applied, Change, Record, Seeded, accounts_of, per
 from orchestrion.ledger.reconcile import Unknown, unknown
-from orchestrion.ledger.standing import AccountStanding, Overrun, overruns, standings
+from orchestrion.ledger.standing import AccountStanding, BilledAbove, overruns, standings
 from orchestrion.limits import known_zone
-from orchestrion.review.requests import request_id
 from orchestrion.settings import read_settings
 from orchestrion.store.session import Session
 
@@ -58,7 +57,7 @@ class _Books(NamedTuple):
     """What is on one page of `show`."""
 
     found: list[AccountStanding]
-    overruns: list[Overrun]
+    overruns: list[BilledAbove]
     unknown: list[Unknown]
     seeded: Seeded
     tree: Tree
@@ -84,12 +83,12 @@ def show(names: tuple[str, ...], *, as_csv: bool, as_json: bool, config: str | N
         raise UsageError("--csv and --json both want stdout: choose one.")
     settings = read_settings(config)
     books = look(config, lambda o, session: _read(o, session, names))
-    broken = standing_overruns(books.overruns, settings)
+    broken = still_refused(books.overruns, settings)
     if as_csv:
         rows = (["" if cell is None else cell for cell in row] for row in show_rows(books.found))
         write_bytes(write_table(COLUMNS, rows))
     else:
-        lines = [*show_lines(books.found), *overrun_lines(broken, request_id)]
+        lines = [*show_lines(books.found), *overrun_lines(broken)]
         if not books.found:
             lines = [
                 "no accounts, and nothing spent. `budgets:` in orchestrion.yaml, or `orchestrion budget set`, makes some."

@@ -241,7 +241,7 @@ def said(unit: Unit, amount: int) -> str:
         return f"{'-' if amount < 0 else ''}${value:,.{places}f}"
     if unit == "tokens":
         return f"{amount:,} tokens"
-    return f"{amount / 60:,.4g} min" if amount % 60 else f"{amount // 60:,} min"
+    return f"{Decimal(amount) / 60:,.4g} minutes" if amount % 60 else f"{amount // 60:,} minutes"
 
 
 def limit_said(cap: Cap) -> str:
