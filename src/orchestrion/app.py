@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from orchestrion.domain import Outcome, digest
+from orchestrion.domain import Money, Outcome, digest
 from orchestrion.engine.batch import run_batch
 from orchestrion.engine.execution import House, SavedPolicy
 from orchestrion.engine.saved import find_policy
@@ -155,6 +156,16 @@ class Orchestrion:
         where accounts are kept and none is named (`account` in the settings names one for good)."""
         return self._house.account(named)
 
+    def left(self, account: str) -> tuple[Money | None, Money | None]:
+        """What the limits above an account leave now, and what they leave to any one run; None where there is no limit."""
+        tree = self._ledger.tree
+        books = Books()
+        with self.database.reading() as session:
+            lines = [line for line in tree.limits(account, time.time()).lines if not line.unit]
+            free = [line.cap - sum(books.balance(session, line.key)) for line in lines]
+        of_run = [cap.amount for _, cap in tree.caps(account) if (cap.unit, cap.period) == ("money", "run")]
+        return max(0, min(free)) if free else None, min(of_run, default=None)
+
     def news(self) -> list[str]:
         """What happened to the money since the last look: limits that are nearly spent, calls billed above their bound."""
         news: list[str] = []
@@ -243,7 +254,8 @@ class Orchestrion:
         self._reviews.inform(self.review(request_id), information, by=by)
 
     def ready(self) -> list[str]:
-        """Ids of the waiting runs that can go on: their signal or decision has come, or their deadline has passed."""
+        """Ids of the waiting runs that can go on: their signal or decision has come, or their deadline has passed; and those
+        that wait for money, which find out whether there is enough by going on."""
         return self.journal.ready()
 
     def stop(self) -> None:

@@ -164,10 +164,12 @@ async def test_a_cap_that_pays_for_20_serves_all_20_and_no_more(open_app, policy
         assert settled(o) == [(200 * COST, 0)]
 
 
-def held_up(gate):
+def held_up(gate, begun=None):
     """A worker that answers when the gate opens."""
 
     async def slow(request):
+        if begun:
+            begun.set()
         await gate.wait()
         return "done"
 
@@ -177,13 +179,13 @@ def held_up(gate):
 @contextlib.asynccontextmanager
 async def waiting(open_app, *, wait_s=60.0):
     """An app in which run "one" is being answered, and run "two" waits for what it holds."""
-    gate = asyncio.Event()
-    worker = held_up(gate)
+    gate, begun = asyncio.Event(), asyncio.Event()
+    worker = held_up(gate, begun)
     async with open_app(worker) as o:
         cap(o, "a", bound(worker) + COST, wait_s=wait_s)
         one = asyncio.create_task(o.run(ask, "x", id="one", account="a"))
-        while not worker.asked:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            await begun.wait()
         two = asyncio.create_task(o.run(ask, "x", id="two", account="a"))
         await asyncio.sleep(0.05)
         assert not two.done()
@@ -200,7 +202,7 @@ async def test_what_fails_only_for_held_money_waits_for_it(open_app):
 
 
 async def test_a_wait_in_vain_says_so(open_app):
-    async with waiting(open_app, wait_s=1.1) as (o, worker, gate, one, two):  # noqa: RUF059
+    async with waiting(open_app, wait_s=1.1) as (o, _, gate, one, two):
         run = await two
         assert run.status == "waiting"
         assert "held by other calls" in str(run.error)
@@ -244,7 +246,7 @@ async def test_a_cancelled_run_ends_its_waiting_at_once(open_app):
 
 
 async def test_a_cancelled_task_ends_its_waiting_at_once(open_app):
-    async with waiting(open_app) as (o, worker, gate, one, two):  # noqa: RUF059
+    async with waiting(open_app) as (o, _, gate, one, two):
         two.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(two, 1)

@@ -1,4 +1,4 @@
-"""orchestrion budget show | set | move | apply | history | reconcile"""
+"""orchestrion budget show | spent | set | move | apply | history | reconcile"""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from orchestrion.cli.complete import accounts
 from orchestrion.cli.load import config_option
 from orchestrion.cli.output import examples, note, output_options, result, write_bytes
 from orchestrion.cli.reconcile import reconcile
+from orchestrion.cli.spent import spent
 from orchestrion.errors import UsageError
 from orchestrion.evidence.spreadsheet import write_table
 from orchestrion.ledger import budgets
@@ -364,3 +365,4 @@ def history(name: str | None, *, as_json: bool, config: str | None) -> None:
 
 
 command.add_command(reconcile)
+command.add_command(spent)

@@ -65,6 +65,9 @@ select p.hold, p.kind, p.amount
 from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0
 where a.run = ? order by p.hold;
 
+-- name: held
+select 1 from hold where hold = ?;
+
 -- name: signals
 select name, value from signal where run = ?;
 
