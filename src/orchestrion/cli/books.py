@@ -76,7 +76,14 @@ by_option = click.option(
 def look(config: str | None, read: Callable[[Orchestrion, Session], T]) -> T:
     """What the books say; where there is no database yet, what they will say once there is one: to look makes none."""
     settings = read_settings(config)
-    return change(settings if kept(settings) else settings.model_copy(update={"database": ":memory:"}), read)
+    if not kept(settings):
+        settings = settings.model_copy(update={"database": ":memory:"})
+
+    def looked(o: Orchestrion) -> T:
+        with o.database.reading() as session:  # no transaction: those who pay for calls must not wait for who looks
+            return read(o, session)
+
+    return opened(settings, looked)
 
 
 def kept(settings: Settings) -> bool:
@@ -85,12 +92,11 @@ def kept(settings: Settings) -> bool:
     return path is not None and path.exists()
 
 
-def change(settings: Settings, work: Callable[[Orchestrion, Session], T]) -> T:
-    """Work on the books in one transaction: all of it or, where it raises, nothing."""
+def opened(settings: Settings, use: Callable[[Orchestrion], T]) -> T:
+    """What ``use`` makes of the app on these settings."""
 
     async def go() -> T:
         async with Orchestrion.open(settings) as o:
-            with o.database.transaction() as session:
-                return work(o, session)
+            return use(o)
 
     return asyncio.run(go())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import click
@@ -11,7 +11,7 @@ import msgspec
 from pydantic_core import PydanticCustomError
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.books import NONE, READ, Amount, by_option, change, kept, look
+from orchestrion.cli.books import NONE, READ, Amount, by_option, kept, look, opened
 from orchestrion.cli.budget_text import (
     COLUMNS,
     change_lines,
@@ -38,7 +38,7 @@ from orchestrion.ledger.budgets import Applied, Change, Record, Seeded, accounts
 from orchestrion.ledger.reconcile import Unknown, unknown
 from orchestrion.ledger.standing import AccountStanding, BilledAbove, overruns, standings
 from orchestrion.limits import known_zone
-from orchestrion.settings import read_settings
+from orchestrion.settings import Settings, read_settings
 from orchestrion.store.session import Session
 
 period_option = click.option(
@@ -173,18 +173,15 @@ def set_account(
     if not (amounts or facts or create):
         raise UsageError("say what to change: --limit, --tokens, --minutes, --class, --warn, --time-zone or --wait.")
 
-    def work(_: Orchestrion, session: Session) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
+    def work(session: Session) -> tuple[Change, ...]:
         before = budgets.read_tree(session).accounts.get(name)
         caps: dict[tuple[Unit, Period], int | None] = {}
         for unit, amount in amounts.items():
             there = [cap.period for cap in before.caps if cap.unit == unit] if before else []
             caps[unit, period or _only(name, unit, there)] = None if amount == NONE else amount
-        changes = budgets.amend(session, name, who=by, caps=caps, create=create, **facts)
-        tree = budgets.read_tree(session)
-        return changes, tree, standings(session, tree, now=time.time())
+        return budgets.amend(session, name, who=by, caps=caps, create=create, **facts)
 
-    changes, tree, found = change(read_settings(config), work)
-    _say(changes, tree, found, as_json=as_json)
+    _change(read_settings(config), work, as_json=as_json)
 
 
 def _only(name: str, unit: Unit, there: list[Period]) -> Period:
@@ -232,14 +229,26 @@ def _wait(text: str) -> float:
     return seconds
 
 
-def _say(changes: Iterable[Change], tree: Tree, found: Iterable[AccountStanding], *, as_json: bool) -> None:
-    """What was changed, and what it means."""
-    changes = tuple(changes)
+def _change(settings: Settings, work: Callable[[Session], tuple[Change, ...]], *, as_json: bool) -> None:
+    """Change the books in one transaction, and say what was changed and what it means."""
+
+    def changed(o: Orchestrion) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
+        with o.database.transaction() as session:
+            changes = work(session)
+        return changes, *_meaning(o)
+
+    changes, tree, found = opened(settings, changed)
     lines = change_lines(changes) or ["nothing changed: the books say so already."]
     result(lines, lambda: {"changes": msgspec.to_builtins(changes)}, as_json=as_json)
-    touched = {one.account for one in changes}
-    for line in [*short_lines(found, changes), *looser_lines(tree, touched)]:
+    for line in [*short_lines(found, changes), *looser_lines(tree, {one.account for one in changes})]:
         note(line)
+
+
+def _meaning(o: Orchestrion) -> tuple[Tree, list[AccountStanding]]:
+    """The accounts as they are now, and how they stand."""
+    with o.database.reading() as session:
+        tree = budgets.read_tree(session)
+        return tree, standings(session, tree, now=time.time())
 
 
 @command.command(
@@ -283,13 +292,10 @@ def move(
     except ValueError as error:
         raise UsageError(f"{error} Nothing was moved.") from None
 
-    def work(_: Orchestrion, session: Session) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
-        changes = budgets.move(session, source, target, much, unit=moved, period=period, who=by)
-        tree = budgets.read_tree(session)
-        return changes, tree, standings(session, tree, now=time.time())
+    def work(session: Session) -> tuple[Change, ...]:
+        return budgets.move(session, source, target, much, unit=moved, period=period, who=by)
 
-    changes, tree, found = change(read_settings(config), work)
-    _say(changes, tree, found, as_json=as_json)
+    _change(read_settings(config), work, as_json=as_json)
 
 
 @command.command(
@@ -309,19 +315,18 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
     settings = read_settings(config)
     given = accounts_of(settings)
 
-    def work(_: Orchestrion, session: Session) -> tuple[Applied, Tree, list[AccountStanding]]:
-        done = (
-            budgets.planned(session, given, prune=prune)
-            if dry_run
-            else budgets.apply(session, given, who=by, prune=prune)
-        )
-        tree = Tree(given) if dry_run else budgets.read_tree(session)
-        return done, tree, standings(session, tree, now=time.time())
+    def applied(o: Orchestrion) -> tuple[Applied, Tree, list[AccountStanding]]:
+        if dry_run:
+            with o.database.reading() as session:
+                return budgets.planned(session, given, prune=prune), Tree(given), []
+        with o.database.transaction() as session:
+            done = budgets.apply(session, given, who=by, prune=prune)
+        return done, *_meaning(o)
 
     unseeded = settings.model_copy(update={"budgets": {}})  # what they say is applied here, and said
     if dry_run and not kept(settings):
         unseeded = unseeded.model_copy(update={"database": ":memory:"})
-    done, tree, found = change(unseeded, work)
+    done, tree, found = opened(unseeded, applied)
     lines = change_lines(done.changes) + [f"{name}: taken out" for name in done.pruned]
     data = {
         "dry_run": dry_run,
@@ -350,14 +355,15 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
 def history(name: str | None, *, as_json: bool, config: str | None) -> None:
     """Every change of accounts and limits, the oldest first: seeded by the settings, set, moved, applied, reconciled."""
 
-    def read(_: Orchestrion, session: Session) -> list[Record]:
-        records = budgets.history(session, name)
-        if name is not None and not records:
-            budgets.find(budgets.read_tree(session), name)
-        return records
+    def read(o: Orchestrion) -> list[Record]:
+        with o.database.reading() as session:
+            records = budgets.history(session, name)
+            if name is not None and not records:
+                budgets.find(budgets.read_tree(session), name)
+            return records
 
     settings = read_settings(config)
-    records = change(settings, read) if kept(settings) else []
+    records = opened(settings, read) if kept(settings) else []
     lines = [line for record in records for line in history_lines(record)]
     result(
         lines or ["nothing was changed yet."], lambda: {"changes": [one._asdict() for one in records]}, as_json=as_json

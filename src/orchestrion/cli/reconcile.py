@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.books import DOLLARS, by_option, change, look, read_dollars
+from orchestrion.cli.books import DOLLARS, by_option, look, opened, read_dollars
 from orchestrion.cli.budget_text import plain
 from orchestrion.cli.load import config_option, money
 from orchestrion.cli.output import examples, note, output_options, result, write_bytes
@@ -22,7 +22,6 @@ from orchestrion.ledger.reconcile import Reconciled, Unknown, unknown
 from orchestrion.ledger.reconcile import reconcile as book
 from orchestrion.review.requests import hold_of, request_id
 from orchestrion.settings import read_settings
-from orchestrion.store.session import Session
 
 COLUMNS = ("call", "account", "run", "step", "worker", "when", "booked", "cost")
 
@@ -86,12 +85,13 @@ def reconcile(
         raise UsageError("--csv is for the list: orchestrion budget reconcile --csv > bill.csv")
     bills = _bills(call, cost=cost, not_billed=not_billed, bill=bill)
 
-    def work(_: Orchestrion, session: Session) -> list[Reconciled]:
-        told = [Bill(request_id(one.hold), None) for one in unknown(session)] if every else bills
-        return [book(session, _hold(one.name), one.cost, name=one.name, who=by) for one in told]
+    def reconciled(o: Orchestrion) -> list[Reconciled]:
+        with o.database.transaction() as session:
+            told = [Bill(request_id(one.hold), None) for one in unknown(session)] if every else bills
+            return [book(session, _hold(one.name), one.cost, name=one.name, who=by) for one in told]
 
     settings = read_settings(config)
-    done, shown = change(settings, work), money(settings)
+    done, shown = opened(settings, reconciled), money(settings)
     lines = [f"call {request_id(one.hold)}  {one.account}  {shown(one.before)} → {shown(one.after)}" for one in done]
     lines.append(
         f"{len(done)} call(s): booked {shown(sum(one.before for one in done))}, cost {shown(sum(one.after for one in done))}."
