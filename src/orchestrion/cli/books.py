@@ -80,7 +80,7 @@ def look(config: str | None, read: Callable[[Orchestrion, Session], T]) -> T:
         settings = settings.model_copy(update={"database": ":memory:"})
 
     def looked(o: Orchestrion) -> T:
-        with o.database.reading() as session:  # no transaction: those who pay for calls must not wait for who looks
+        with o.books.reading() as session:  # no transaction: those who pay for calls must not wait for who looks
             return read(o, session)
 
     return opened(settings, looked)

@@ -116,13 +116,10 @@ def _read(o: Orchestrion, session: Session, names: Iterable[str]) -> _Books:
     wanted = set(names)
     shown = [one for one in found if not wanted or wanted & set(ancestors(one.account.name))]
     accounts = {one.account.name for one in shown}
-    return _Books(
-        shown,
-        [one for one in overruns(session) if one.account in accounts],
-        [one for one in unknown(session) if one.account in accounts],
-        o.seeded,
-        tree,
-    )
+    with o.database.reading() as here:  # calls stand where they were made
+        broken = [one for one in overruns(here) if one.account in accounts]
+        lost = [one for one in unknown(here) if one.account in accounts]
+    return _Books(shown, broken, lost, o.seeded, tree)
 
 
 def _or_none(unit: Unit) -> Amount:
@@ -233,7 +230,7 @@ def _change(settings: Settings, work: Callable[[Session], tuple[Change, ...]], *
     """Change the books in one transaction, and say what was changed and what it means."""
 
     def changed(o: Orchestrion) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
-        with o.database.transaction() as session:
+        with o.books.transaction() as session:
             changes = work(session)
         return changes, *_meaning(o)
 
@@ -246,7 +243,7 @@ def _change(settings: Settings, work: Callable[[Session], tuple[Change, ...]], *
 
 def _meaning(o: Orchestrion) -> tuple[Tree, list[AccountStanding]]:
     """The accounts as they are now, and how they stand."""
-    with o.database.reading() as session:
+    with o.books.reading() as session:
         tree = budgets.read_tree(session)
         return tree, standings(session, tree, now=time.time())
 
@@ -317,9 +314,9 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
 
     def applied(o: Orchestrion) -> tuple[Applied, Tree, list[AccountStanding]]:
         if dry_run:
-            with o.database.reading() as session:
+            with o.books.reading() as session:
                 return budgets.planned(session, given, prune=prune), Tree(given), []
-        with o.database.transaction() as session:
+        with o.books.transaction() as session:
             done = budgets.apply(session, given, who=by, prune=prune)
         return done, *_meaning(o)
 
@@ -356,7 +353,7 @@ def history(name: str | None, *, as_json: bool, config: str | None) -> None:
     """Every change of accounts and limits, the oldest first: seeded by the settings, set, moved, applied, reconciled."""
 
     def read(o: Orchestrion) -> list[Record]:
-        with o.database.reading() as session:
+        with o.books.reading() as session:
             records = budgets.history(session, name)
             if name is not None and not records:
                 budgets.find(budgets.read_tree(session), name)

@@ -22,6 +22,7 @@ from orchestrion.ledger.reconcile import Reconciled, Unknown, unknown
 from orchestrion.ledger.reconcile import reconcile as book
 from orchestrion.review.requests import hold_of, request_id
 from orchestrion.settings import read_settings
+from orchestrion.store.session import Session
 
 COLUMNS = ("call", "account", "run", "step", "worker", "when", "booked", "cost")
 
@@ -140,8 +141,13 @@ def _hold(name: str) -> int:
     return hold
 
 
+def _unknown(o: Orchestrion, _: Session) -> list[Unknown]:
+    with o.database.reading() as session:  # calls stand where they were made
+        return unknown(session)
+
+
 def _list(*, as_csv: bool, as_json: bool, config: str | None) -> None:
-    found = look(config, lambda _, session: unknown(session))
+    found = look(config, _unknown)
     shown = money(read_settings(config))
     if as_csv and as_json:
         raise UsageError("--csv and --json both want stdout: choose one.")
