@@ -152,6 +152,12 @@ def test_a_move_that_cannot_be_changes_nothing(session, source, target, period, 
     assert (after.version, after.accounts) == (before.version, before.accounts)
 
 
+def test_a_limit_stays_countable(session):
+    seed(session, accounts(a={"limit": 9e9}, b={"limit": 9e9}))
+    with pytest.raises(UsageError, match="above all that can be counted"):
+        move(session, "a", "b", 9 * 10**18, unit="money", period=None, who="ana")
+
+
 def test_a_move_says_which_periods_there_are(session):
     both = {"limits": [{"limit": 5, "period": "month"}, {"limit": 1, "period": "day"}]}
     seed(session, accounts(a=both, b=both))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import click
 
 from orchestrion.app import Orchestrion
 from orchestrion.domain import Money, nanos
+from orchestrion.ledger.accounts import Unit
 from orchestrion.limits import MOST
 from orchestrion.settings import Settings, read_settings
 from orchestrion.store.session import Session
@@ -49,28 +51,33 @@ def _seconds(text: str) -> int:
     return round(minutes * 60)
 
 
-class Amount(click.ParamType[Any]):
-    """An option's amount, in the ledger's own unit."""
+READ: dict[Any, Callable[[str], int]] = {"money": read_dollars, "tokens": _tokens, "attention": _seconds}
+"""How an amount of each unit is read."""
 
-    def __init__(self, name: str, read: Callable[[str], int], *, none: bool = False) -> None:
-        self.name = name
-        self._read, self._none = read, none
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or (self._none and value == NONE):
+def amount(unit: Unit, *, none: bool = False) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """An option's callback: its amount in the ledger's own unit, or the word "none" where that has a meaning."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+        if value is None or (none and value == NONE):
             return value
         try:
-            return self._read(value)
+            return READ[unit](value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return read
 
 
-DOLLARS = Amount("dollars", read_dollars)
-READ: dict[Any, Callable[[str], int]] = {"money": read_dollars, "tokens": _tokens, "attention": _seconds}
+def _who() -> str:
+    """Who is logged in; a container may have a number only."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
-by_option = click.option(
-    "--by", metavar="NAME", default=getpass.getuser, help="Who changes this (default: who is logged in)."
-)
+
+by_option = click.option("--by", metavar="NAME", default=_who, help="Who changes this (default: who is logged in).")
 
 
 def look(config: str | None, read: Callable[[Orchestrion, Session], T]) -> T:

@@ -11,7 +11,7 @@ import msgspec
 from pydantic_core import PydanticCustomError
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.books import NONE, READ, Amount, by_option, kept, look, opened
+from orchestrion.cli.books import NONE, READ, amount, by_option, kept, look, opened
 from orchestrion.cli.budget_text import (
     COLUMNS,
     change_lines,
@@ -122,10 +122,6 @@ def _read(o: Orchestrion, session: Session, names: Iterable[str]) -> _Books:
     return _Books(shown, broken, lost, o.seeded, tree)
 
 
-def _or_none(unit: Unit) -> Amount:
-    return Amount(unit, READ[unit], none=True)
-
-
 @command.command(
     "set",
     short_help="Change an account's limits, class, warnings; make one.",
@@ -136,9 +132,17 @@ def _or_none(unit: Unit) -> Amount:
     ),
 )
 @click.argument("name", metavar="ACCOUNT", shell_complete=accounts)
-@click.option("--limit", "money", type=_or_none("money"), metavar="DOLLARS|none", help="What may be spent.")
-@click.option("--tokens", type=_or_none("tokens"), metavar="N|none", help="How many tokens.")
-@click.option("--minutes", "attention", type=_or_none("attention"), metavar="M|none", help="Minutes of people's time.")
+@click.option(
+    "--limit", "money", callback=amount("money", none=True), metavar="DOLLARS|none", help="What may be spent."
+)
+@click.option("--tokens", callback=amount("tokens", none=True), metavar="N|none", help="How many tokens.")
+@click.option(
+    "--minutes",
+    "attention",
+    callback=amount("attention", none=True),
+    metavar="M|none",
+    help="Minutes of people's time.",
+)
 @period_option
 @click.option(
     "--class",
@@ -173,9 +177,9 @@ def set_account(
     def work(session: Session) -> tuple[Change, ...]:
         before = budgets.read_tree(session).accounts.get(name)
         caps: dict[tuple[Unit, Period], int | None] = {}
-        for unit, amount in amounts.items():
+        for unit, given_amount in amounts.items():
             there = [cap.period for cap in before.caps if cap.unit == unit] if before else []
-            caps[unit, period or _only(name, unit, there)] = None if amount == NONE else amount
+            caps[unit, period or _only(name, unit, there)] = None if given_amount == NONE else given_amount
         return budgets.amend(session, name, who=by, caps=caps, create=create, **facts)
 
     _change(read_settings(config), work, as_json=as_json)
@@ -258,7 +262,7 @@ def _meaning(o: Orchestrion) -> tuple[Tree, list[AccountStanding]]:
 )
 @click.argument("source", metavar="FROM", shell_complete=accounts)
 @click.argument("target", metavar="TO", shell_complete=accounts)
-@click.argument("amount", metavar="AMOUNT")
+@click.argument("much", metavar="AMOUNT")
 @click.option(
     "--unit",
     type=click.Choice(["money", "tokens", "minutes"]),
@@ -274,7 +278,7 @@ def _meaning(o: Orchestrion) -> tuple[Tree, list[AccountStanding]]:
 def move(
     source: str,
     target: str,
-    amount: str,
+    much: str,
     *,
     unit: str,
     period: Period | None,
@@ -285,12 +289,12 @@ def move(
     """Move a part of one account's limit to another's, of the same unit and period: both change or neither does."""
     moved: Unit = "attention" if unit == "minutes" else unit  # type: ignore[assignment]  # one of the choices
     try:
-        much = READ[moved](amount)
+        moving = READ[moved](much)
     except ValueError as error:
         raise UsageError(f"{error} Nothing was moved.") from None
 
     def work(session: Session) -> tuple[Change, ...]:
-        return budgets.move(session, source, target, much, unit=moved, period=period, who=by)
+        return budgets.move(session, source, target, moving, unit=moved, period=period, who=by)
 
     _change(read_settings(config), work, as_json=as_json)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.books import DOLLARS, by_option, look, opened, read_dollars
+from orchestrion.cli.books import amount, by_option, look, opened, read_dollars
 from orchestrion.cli.budget_text import plain
 from orchestrion.cli.load import config_option, money
 from orchestrion.cli.output import examples, note, output_options, result, write_bytes
@@ -45,7 +45,7 @@ class Bill(NamedTuple):
     ),
 )
 @click.argument("call", metavar="[CALL]", required=False)
-@click.option("--cost", type=DOLLARS, metavar="DOLLARS", help="What the provider billed for it.")
+@click.option("--cost", callback=amount("money"), metavar="DOLLARS", help="What the provider billed for it.")
 @click.option("--not-billed", is_flag=True, help="The provider did not bill it.")
 @click.option("--all", "every", is_flag=True, help="With --not-billed: none of the calls listed was billed.")
 @click.option(

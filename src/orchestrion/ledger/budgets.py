@@ -209,6 +209,8 @@ def move(
             f"'{source}' has a limit of {limit_said(of)}: {said(unit, amount)} cannot be taken from it. "
             "Nothing was moved."
         )
+    if to.amount + amount >= 2**63:
+        raise UsageError(f"'{target}' would have a limit above all that can be counted. Nothing was moved.")
     changes: list[Change] = []
     for name, cap, moved in ((source, of, -amount), (target, to, amount)):
         before = tree.accounts[name]
