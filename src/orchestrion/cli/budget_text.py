@@ -58,7 +58,8 @@ def _fact(value: Any) -> str:
 
 def seeded_lines(seeded: Seeded, file: Path | None) -> Iterator[str]:
     """Limits that the settings lowered in the books, and where both still differ: the books hold."""
-    lowered = [one for one in seeded.changes if one.what == "limit" and one.before is not None]
+    made = {one.account for one in seeded.changes if one.what == "account"}
+    lowered = [one for one in seeded.changes if one.account not in made]
     name = file.name if file else "the settings"
     yield from (f"note: {line}, since {name} is stricter." for line in change_lines(lowered))
     lines = change_lines(seeded.differing)
