@@ -54,7 +54,7 @@ TRUNCATE_POLLS = 60
 
 class Orchestrion:
     """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``seeded``: what its settings made of
-    the accounts in the books.
+    the accounts in the ``books``, which stand in the database.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -79,6 +79,7 @@ class Orchestrion:
             keeper=books,
             secure=settings.forgets,
         )
+        self.books = self.database
         self.seeded = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
@@ -283,10 +284,10 @@ class Orchestrion:
         accounts = accounts_of(self.settings)
         if not accounts:
             return Seeded()
-        with self.database.reading() as session:
+        with self.books.reading() as session:
             if not differences(read_tree(session), accounts):
                 return Seeded()
-        with self.database.transaction() as session:
+        with self.books.transaction() as session:
             return seed(session, accounts)
 
     def _proceed(self) -> None:

@@ -139,9 +139,7 @@ async def _run(
             return 0
         o.workers.check_keys(asked)
         if settings.without_effect:
-            complain(
-                f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet."
-            )
+            complain(f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version.")
         for line in seeded_lines(o.seeded, settings.file):
             note(line)
         if o.seeded.changes:
