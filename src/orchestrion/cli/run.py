@@ -169,7 +169,7 @@ async def _run(
             for run_id, (status, _) in known.items()
             if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
         }
-        _say_refused(o, steps, policies, [task for task in tasks if f"{batch}/{task.id}" not in before], asked)
+        _say_refused(o, steps, policies, [task for task in tasks if f"{batch}/{task.id}" not in before])
         if known:
             gone_on = len(before & {start.id for start in starts})
             note(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.")
@@ -257,14 +257,17 @@ def stop_on_signals(o: Orchestrion, progress: Progress) -> None:
 
 
 def _say_refused(
-    o: Orchestrion, steps: list[Step[Any]], policies: dict[str, SavedPolicy], tasks: list[NamedTask], asked: set[str]
+    o: Orchestrion, steps: list[Step[Any]], policies: dict[str, SavedPolicy], tasks: list[NamedTask]
 ) -> None:
     """Name the workers that are refused for an overrun. Raises SettingsError where a step can be answered by nobody else."""
-    refused = {name: why for name in sorted(asked) if (why := o.refused(name))}
-    if not refused:
-        return
+    said: dict[str, str] = {}
     for step in steps:
         policy = policy_of(step, policies)
+        asked = {name: step.workers.get(name) or o.workers[name] for name in policy.calls()}
+        refused = {name: why for name, worker in asked.items() if (why := o.refused(worker))}
+        if not refused:
+            continue
+        said |= refused
         stuck = [
             task
             for task in tasks
@@ -275,7 +278,7 @@ def _say_refused(
                 "\n".join(refused.values())
                 + f"\nNobody else answers step '{step.name}' of {len(stuck)} tasks. Nothing was started."
             )
-    for why in refused.values():
+    for why in said.values():
         complain(f"note: {why} Others answer in its place.")
 
 
