@@ -76,10 +76,13 @@ by_option = click.option(
 def look(config: str | None, read: Callable[[Orchestrion, Session], T]) -> T:
     """What the books say; where there is no database yet, what they will say once there is one: to look makes none."""
     settings = read_settings(config)
+    return change(settings if kept(settings) else settings.model_copy(update={"database": ":memory:"}), read)
+
+
+def kept(settings: Settings) -> bool:
+    """Whether there is a database yet."""
     path = settings.database_path
-    if path is not None and not path.exists():
-        settings = settings.model_copy(update={"database": ":memory:"})
-    return change(settings, read)
+    return path is not None and path.exists()
 
 
 def change(settings: Settings, work: Callable[[Orchestrion, Session], T]) -> T:

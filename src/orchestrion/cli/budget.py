@@ -1,4 +1,4 @@
-"""orchestrion budget show | set | move | apply | history | reconcile"""
+"""orchestrion budget show | spent | set | move | apply | history | reconcile"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from pydantic_core import PydanticCustomError
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.books import NONE, READ, Amount, by_option, change, look
+from orchestrion.cli.books import NONE, READ, Amount, by_option, change, kept, look
 from orchestrion.cli.budget_text import (
     COLUMNS,
     change_lines,
@@ -29,6 +29,7 @@ from orchestrion.cli.complete import accounts
 from orchestrion.cli.load import config_option
 from orchestrion.cli.output import examples, note, output_options, result, write_bytes
 from orchestrion.cli.reconcile import reconcile
+from orchestrion.cli.spent import spent
 from orchestrion.errors import UsageError
 from orchestrion.evidence.spreadsheet import write_table
 from orchestrion.ledger import budgets
@@ -168,10 +169,10 @@ def set_account(
     """
     amounts: dict[Unit, Any] = {unit: given[unit] for unit in READ if given[unit] is not None}
     facts = _facts(given)
-    if not (amounts or facts or create):
-        raise UsageError("say what to change: --limit, --tokens, --minutes, --class, --warn, --time-zone or --wait.")
     if period and not amounts:
         raise UsageError(f"--period {period} of what? Give --limit, --tokens or --minutes, too.")
+    if not (amounts or facts or create):
+        raise UsageError("say what to change: --limit, --tokens, --minutes, --class, --warn, --time-zone or --wait.")
 
     def work(_: Orchestrion, session: Session) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
         before = budgets.read_tree(session).accounts.get(name)
@@ -319,8 +320,7 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
         return done, tree, standings(session, tree, now=time.time())
 
     unseeded = settings.model_copy(update={"budgets": {}})  # what they say is applied here, and said
-    path = settings.database_path
-    if dry_run and path is not None and not path.exists():
+    if dry_run and not kept(settings):
         unseeded = unseeded.model_copy(update={"database": ":memory:"})
     done, tree, found = change(unseeded, work)
     lines = change_lines(done.changes) + [f"{name}: taken out" for name in done.pruned]
@@ -357,7 +357,8 @@ def history(name: str | None, *, as_json: bool, config: str | None) -> None:
             budgets.find(budgets.read_tree(session), name)
         return records
 
-    records = look(config, read)
+    settings = read_settings(config)
+    records = change(settings, read) if kept(settings) else []
     lines = [line for record in records for line in history_lines(record)]
     result(
         lines or ["nothing was changed yet."], lambda: {"changes": [one._asdict() for one in records]}, as_json=as_json
@@ -365,3 +366,4 @@ def history(name: str | None, *, as_json: bool, config: str | None) -> None:
 
 
 command.add_command(reconcile)
+command.add_command(spent)

@@ -20,6 +20,7 @@ from orchestrion.domain import Outcome, Price, dollars, nanos, usd
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run
 from orchestrion.errors import SettingsError, UsageError
+from orchestrion.evidence.recorded import PROBES, recorded
 from orchestrion.settings import ModelSettings, PersonSettings, Settings, nearest, read_settings, secret
 
 CONNECT_S = 2.0
@@ -145,13 +146,13 @@ async def _check(o: Orchestrion, row: Known, account: str) -> Checked:
     if row.problem:
         return Checked(None, None, row.problem)
     step = Step("check", "Answer with one word.", policy=row.name, max_output=min(row.model.max_output, ANSWER_TOKENS))
-    run_id = f"models-check/{row.name}/{time.time_ns()}"
+    run_id = f"{PROBES}{row.name}/{time.time_ns()}"
     try:
         o.workers.check_keys([row.name])
         run = await o.run(step, "Say: ok", id=run_id, account=account)
     except UsageError as error:
         return Checked(None, None, str(error))
-    outcome = next((one for one in o.outcomes() if one.run_id == run_id), None)
+    outcome = next((one.leaving(o.content) for one in recorded(o.database, no=o.journal.number(run_id))), None)
     problem = None if run.status == "done" else (outcome and outcome.failure) or str(run.error)
     return Checked(run, outcome, problem)
 

@@ -16,6 +16,9 @@ from orchestrion.review.reviews import Reviews
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
+PROBES = "models-check/"
+"""How the ids of runs begin that `orchestrion models --check` makes: they are in the books, and no evidence of any work."""
+
 
 class Asked(NamedTuple):
     """One call that a step made: its attempt, or None where it was in flight when a process died.
@@ -102,9 +105,16 @@ def outcomes(database: Database, *, batch: str | None = None, content: Content =
 def recorded(
     database: Database, *, batch: str | None = None, no: int | None = None, content: Content = OPEN
 ) -> Iterator[Recorded]:
-    """The same, of all runs, of a batch, or of one run by its number, with texts as they are in the database."""
+    """The same, of all runs, of a batch, or of one run by its number, with texts as they are in the database.
+
+    What `orchestrion models --check` asked is no evidence: it is there only where its run is named.
+    """
     labels, sql = Labels.read(database, no=no), queries("evidence")
-    runs = database.read(sql["runs"], {"batch": batch}) if no is None else database.read(sql["run"], (no,))
+    runs = (
+        database.read(sql["runs"], {"batch": batch, "probes": PROBES})
+        if no is None
+        else database.read(sql["run"], (no,))
+    )
     for run in runs:
         yield from _of_run(database, labels, *run, digests=content.record == "digest")
 
@@ -160,7 +170,7 @@ def _of_run(
             tokens_estimated=attempt.usage.estimated if known else None,
             cost_usd=usd(attempt.cost + rounds.pop(person, 0)),
             latency_s=round(attempt.latency_s, 6),
-            step=_step(asked),
+            step=step_of(asked.scope, asked.step),
             run_id=run_id,
             attempt=seen[key],
             context=call.context,
@@ -190,10 +200,10 @@ def _comparable(asked: Asked) -> str | None:
     return answer if answer is not None and (asked.whole or is_digest(answer)) else None
 
 
-def _step(asked: Asked) -> str:
+def step_of(scope: str, step: str) -> str:
     """The step's name; what one of its checks asked is of "STEP~", so that nobody takes it for the step's own."""
-    before, tilde, _ = asked.scope.partition("~")
-    return before.rpartition("#")[0].rpartition("/")[2] + tilde if tilde else asked.step
+    before, tilde, _ = scope.partition("~")
+    return before.rpartition("#")[0].rpartition("/")[2] + tilde if tilde else step
 
 
 def _plain(text: str | None) -> str | None:

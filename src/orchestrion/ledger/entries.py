@@ -52,17 +52,13 @@ class EntryLedger(LocalLedger):
             return  # it was never held
         super().post(hold, spent, kind=kind)
 
-    def _note(
-        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool
-    ) -> int | None:
+    def _note(self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool) -> int:
         batch = self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
         if limited:
             self._put("move", Setting(hold, account, at, asked))
         return batch
 
-    def _noted(
-        self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None
-    ) -> int | None:
+    def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         batch = self._put("post", (hold, kind, spent[0], self._now(), spent[1], spent[2]))
         if opened:
             self._put("move", Moving(hold, opened[0], opened[1], opened[2], spent))
@@ -108,8 +104,8 @@ class EntryLedger(LocalLedger):
             opened = self._open.pop(hold, None)
             if opened:
                 for balance in opened[3]:
-                    if balance.key[2] == "run":
-                        balance.move(0, -opened[2][balance.unit], None)
+                    if balance.of_run:
+                        balance.move(0, -opened[2][balance.unit], batch)
         self._refused |= result.refused
         self.warnings += result.warned
         if result.tree and result.tree.version > self.tree.version:

@@ -61,7 +61,7 @@ def _ending(run: RunRow, replied: set[tuple[str, str]]) -> tuple[str, str]:
     """How a run ended, and why where it did not answer."""
     match run.status:
         case "done":
-            return _of_result(run)
+            return _of_result(run.result)
         case "failed":
             error = run.error or "it says no reason"
             step = error.removeprefix("step '").partition("'")[0] if error.startswith("step '") else None
@@ -72,8 +72,13 @@ def _ending(run: RunRow, replied: set[tuple[str, str]]) -> tuple[str, str]:
             return "unfinished", ""
 
 
-def _of_result(run: RunRow) -> tuple[str, str]:
-    text = unpack(run.result)
+def is_answer(stored: str | bytes | None) -> bool:
+    """Whether a finished run's result is an answer: it does not say that information, or a person, is needed."""
+    return _of_result(stored)[0] == "answered"
+
+
+def _of_result(stored: str | bytes | None) -> tuple[str, str]:
+    text = unpack(stored)
     if text is None or not any(word in text for word in SAID):
         return "answered", ""
     result = from_json(text)
