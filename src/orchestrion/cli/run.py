@@ -16,7 +16,7 @@ from orchestrion.app import Orchestrion
 from orchestrion.cli.budget_text import looser_lines, seeded_lines
 from orchestrion.cli.complete import batches, policies, workflows
 from orchestrion.cli.load import NamedTask, account_option, config_option, load_workflow, money, read_tasks
-from orchestrion.cli.output import complain, examples, note, output_options, result
+from orchestrion.cli.output import complain, examples, note, output_options, quiet, result
 from orchestrion.cli.progress import Progress
 from orchestrion.cli.results import Summary, write_results
 from orchestrion.domain import Task, usd
@@ -179,8 +179,8 @@ async def _run(
             async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
                 progress.add(run.status, run.cost, fresh=run.id not in before)
-                for news in o.news():
-                    progress.say(f"note: {news}")
+                _say_news(o, progress)
+            _say_news(o, progress)
         ended = [runs[start.id] for start in starts if start.id in runs]
         write_results(out, ended, kept=partial(_kept, o))
         await o.retention.delivered(batch)
@@ -188,6 +188,13 @@ async def _run(
         summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
         summary.say(money(o.settings), again=retry_failed, as_json=as_json)
         return summary.status
+
+
+def _say_news(o: Orchestrion, progress: Progress) -> None:
+    """Limits that are nearly spent, and calls that were billed above their bound: each once."""
+    for news in o.news():
+        if not quiet():
+            progress.say(f"note: {news}")
 
 
 def _settings(config: str | None, workflow: Workflow[Any]) -> Settings:
