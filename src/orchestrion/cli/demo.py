@@ -118,7 +118,7 @@ def _rehearsal(board: Board, told: Board, plan: Plan, keep: Path | None, *, as_j
     from orchestrion.demo.run import rehearse
 
     with contextlib.ExitStack() as stack:
-        folder = _kept(keep) if keep else stack.enter_context(_scratch())
+        folder = _kept(keep, plan.n) if keep else stack.enter_context(_scratch())
         board.intro(plan)
         report = rehearse(folder, plan, board)
     (board if as_json else told).final(report)
@@ -146,8 +146,9 @@ def _scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def _kept(folder: Path) -> Path:
+def _kept(folder: Path, n: int) -> Path:
     """A new folder, or an empty one, with settings by which `orchestrion runs` finds the database. Raises UsageError."""
+    from orchestrion.demo.money import limits
     from orchestrion.demo.rates import PRICES
     from orchestrion.demo.run import DATABASE
     from orchestrion.errors import UsageError
@@ -165,6 +166,8 @@ def _kept(folder: Path) -> Path:
         ]
         for name, (read, written) in PRICES.items():
             lines.append(f"  {name}: {{model: simulated, price: {{input: {read}, output: {written}}}}}")
+        lines.append("budgets:  # as they were at first: `orchestrion budget history` says what was moved since")
+        lines += [f"  {name}: {{limit: {budget.limit}}}" for name, budget in limits(n).items()]
         text = "\n".join(lines) + "\n"
         (folder / "orchestrion.yaml").write_text(text)
     except OSError as error:

@@ -18,8 +18,10 @@ from rich.text import Text
 
 from orchestrion.demo.figures import Figures
 from orchestrion.demo.rates import PRICES
-from orchestrion.demo.run import Kill, Mean, Plan, Report
+from orchestrion.demo.money import Account, Flow
+from orchestrion.demo.run import Dry, Kill, Mean, Plan, Report
 from orchestrion.domain import Money, dollars
+from orchestrion.ledger.budgets import said
 
 LINE_EVERY_S = 3.0
 WIDEST = 100
@@ -148,6 +150,24 @@ class Board:
         self.say(f"    at most {self.money(now.lost_cost)}")
         self.say()
 
+    def ran_dry(self, reason: str) -> None:
+        """The first run of an account waits for money."""
+        self.close()
+        self.say("◦ An account runs dry. Its runs wind down and wait; those of other accounts go on:", "bold yellow")
+        self.say(f"  {reason}{self._mark}", "yellow")
+
+    def topped_up(self, dry: Dry) -> None:
+        """The waiting runs have money, and another process takes them up."""
+        self.close()
+        more = dry.top_up
+        self.say(f"$ {more.command}", "bold cyan")
+        self.say(
+            f"  what a person types: {dry.account} may spend {self.money(more.after)}, before {self.money(more.before)}"
+        )
+        self.say(f"✓ Started again: {_count(dry.waiting, 'waiting run')} of it.", "bold green")
+        self.say(f"  {_count(dry.remembered, 'answer')} of them: not asked again, not paid again")
+        self.say()
+
     def waiting(self) -> None:
         """The work is done, and the comparison is not."""
         self.close()
@@ -160,11 +180,16 @@ class Board:
         self.close()
         self._machinery(report)
         self.say()
+        if report.accounts:
+            self._money(report.accounts, report.dry)
+            self.say()
         shown = [one for one in (report.orchestrion, report.cheap, report.frontier) if one]
         if self._wide and len(shown) > 1:
             self._console.print(self._table(shown))
             if report.orchestrion.lost:
                 self.say("lost: calls in flight at the kill, counted in the total as if charged in full", "dim")
+            if report.dry:
+                self.say("time of Orchestrion: with the kill, the top-up and what it takes to start again", "dim")
         else:
             for name, one in zip(COLUMNS, shown, strict=False):
                 self.say(f"{name}: {one.right} right, {one.wrong} wrong, {one.flagged} flagged")
@@ -210,6 +235,27 @@ class Board:
             grid.add_row(f"  {name}", str(number), meaning)
         self._console.print(grid, width=self.width)
 
+    def _money(self, accounts: tuple[Account, ...], dry: Dry | None) -> None:
+        """What became of the money that was set aside, and how each account stands."""
+        self.say("The money, from its entries", "bold")
+        for name, amount, meaning in _became(accounts[0].flow):
+            self.say(f"  {name:<13}{said('money', amount):>{WHOLE}}{self._mark}  {meaning if self._wide else ''}".rstrip())
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
+        table.add_column(f"in dollars{self._mark}", no_wrap=True)
+        for name in ("limit", "spent", "held", "left", "most at once"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for one in accounts:
+            indent = "  " * one.name.count("/")
+            amounts = (one.limit, one.flow.spent, one.flow.open, one.limit - one.flow.spent - one.flow.open, one.most)
+            table.add_row(indent + one.name.rpartition("/")[2], *(f"{amount / 1e9:.4f}" for amount in amounts))
+        self._console.print(table)
+        self.say(f"  {_never_over(accounts)}")
+        if dry:
+            self.say(
+                f"  {dry.account} ran dry: {_count(dry.constrained, 'audit')} constrained (three cheap auditors of one mind for the "
+                f"frontier), {_count(dry.waiting, 'run')} waited, all done after the top-up."
+            )
+
     def _table(self, shown: list[Figures]) -> Table:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
         table.add_column("", no_wrap=True)
@@ -247,10 +293,32 @@ class Board:
             self.say(f"      {meaning}", "dim")
 
 
+WHOLE = 12
+"""Columns of an exact amount."""
+
+
+def _became(flow: Flow) -> Iterator[tuple[str, Money, str]]:
+    yield "set aside", flow.held, "before every call, at its bound"
+    yield "= posted", flow.posted, "what calls cost"
+    yield "+ unknown", flow.unknown, "lost at the kill: booked in full"
+    yield "+ returned", flow.returned, "set aside, and not needed"
+    yield "+ voided", flow.voided, "set aside, and nobody was asked"
+    if flow.open:
+        yield "+ open", flow.open, "still set aside"
+
+
+def _never_over(accounts: tuple[Account, ...]) -> str:
+    over = [one.name for one in accounts if one.over > 0]
+    if over:
+        return f"Over its limit at some moment: {', '.join(over)}."
+    return "Nothing was over any limit at any moment, what was held included (most at once)."
+
+
 def _commands(report: Report, kept: Path | None) -> Iterator[tuple[str, str]]:
     if kept:
         yield f"cd {kept}", "this demo's database"
         yield f"orchestrion runs show {report.show}", "who was asked, what checks said, what it cost"
+        yield "orchestrion budget show", "the accounts: limits, spent, held, left"
         yield "orchestrion outcomes export outcomes.jsonl", "every answer as evidence"
     else:
         yield "orchestrion demo --keep demo-run", "the same; its database stays to be looked into"
