@@ -77,8 +77,9 @@ def command(
 ) -> int:
     """The main job, offline, in a minute: tax returns by simulated models.
 
-    A worker process prepares the returns over a database on disk, is killed halfway and goes on; then come the figures,
-    beside one model alone. US federal income tax, tax year 2024, Rev. Proc. 2023-34; not tax advice.
+    A worker process prepares the returns over a database on disk, is killed halfway and goes on. Every call is paid from an
+    account with a limit; one runs dry and is topped up. Then come the figures, beside one model alone. US federal income tax, tax
+    year 2024, Rev. Proc. 2023-34; not tax advice.
     """
     import signal
     import sys
@@ -206,7 +207,9 @@ def _live(
             report = await live.perform(board)
             (board if as_json else told).final(report)
             if report.orchestrion.ended < plan.n:
-                board.say("Stopped: what was answered is kept; the same command goes on from there.")
+                short = report.orchestrion.waiting
+                why = f"{short} wait for money (`orchestrion budget show`)" if short else "Stopped"
+                board.say(f"{why}: what was answered is kept; the same command goes on from there.")
             if as_json:
                 result([], lambda: report.plain(simulated=live.simulated, kept=None), as_json=True)
             return 0 if report.orchestrion.ended == plan.n and not report.orchestrion.failed else 1

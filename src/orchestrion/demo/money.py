@@ -11,7 +11,7 @@ Every amount is read from the books; none is counted on the way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from orchestrion.domain import Money, nanos, usd
