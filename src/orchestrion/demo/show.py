@@ -165,8 +165,9 @@ class Board:
         self.say("The other accounts' runs are through. The demo tops it up, as a person would:")
         self.say(f"  $ {more.command}", "bold cyan")
         self.say(f"  its limit: {dollars(more.before)} → {self.money(more.after)}")
-        self.say(f"✓ Its {_count(dry.waiting, 'waiting run')} go on, with what they have:", "bold green")
-        self.say(f"  {_count(dry.remembered, 'answer')} of theirs: not asked again, not paid again")
+        self.say(f"✓ What waited goes on: {_count(dry.waiting, 'run')}.", "bold green")
+        if dry.remembered:
+            self.say(f"  {_count(dry.remembered, 'answer')} they have already: not asked again, not paid again")
         self.say()
 
     def waiting(self) -> None:
