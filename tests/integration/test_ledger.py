@@ -290,6 +290,34 @@ async def test_the_higher_class_first_and_nobody_starves():
     assert served[17:33] == ["co/c"] * 16
 
 
+async def test_the_higher_class_goes_first_between_processes_too(bank):
+    """A background process that always has calls at hand lets a critical one's waiting call go first."""
+    async with another(bank) as other:
+        held = [hold for _ in range(10) for hold in await other.hold("co/b", 100) or ()] + [
+            hold for _ in range(10) for hold in await other.hold("co/a", 10) or ()
+        ]
+        rest = await other.hold("co/c", 1_000 - sum(bank.balance("co")))
+        waiting = asyncio.create_task(bank.ledger.wait("co/c", [Amounts(150)], run=None))
+        await asyncio.sleep(0.02)
+        calls = 0
+        while not waiting.done() and held:
+            await other.post(held.pop(), 0, "void")
+            if again := await other.hold("co/a", 10):
+                held += again
+                calls += 1
+            await asyncio.sleep(0.03)
+        assert await asyncio.wait_for(waiting, 2)
+        await bank.database.writer.durable()
+        assert calls <= 1, "one at most, before it heard"
+        assert rest
+        await bank.post(waiting.result()[0], 0, "void")
+        await asyncio.sleep(0.1)
+        assert other.ledger.hold("co/a", [Amounts(1)], run=None) or await other.ledger.wait(
+            "co/a", [Amounts(1)], run=None
+        )
+        await other.database.writer.durable()
+
+
 async def test_a_clock_that_is_set_back_opens_no_old_window(bank, monkeypatch):
     now = time.time()
     await bank.hold("co/a", 100)
