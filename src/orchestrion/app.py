@@ -54,7 +54,7 @@ TRUNCATE_POLLS = 60
 
 class Orchestrion:
     """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``seeded``: what its settings made of
-    the accounts in the books.
+    the accounts in the ``books``, which stand in the database.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -79,6 +79,7 @@ class Orchestrion:
             keeper=books,
             secure=settings.forgets,
         )
+        self.books = self.database
         self.seeded = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
@@ -174,10 +175,9 @@ class Orchestrion:
             source.clear()
         return news
 
-    def refused(self, worker: str) -> str | None:
-        """Why a worker is not asked any more; None where it is."""
-        margin = margin_of(self.workers[worker]) if worker in self.workers else 1.0
-        return self._overruns.refusal(worker, bound=1, margin=margin)
+    def refused(self, worker: Worker) -> str | None:
+        """Why a worker is not asked any more (a call was billed above its bound); None where it is."""
+        return self._overruns.refusal(worker.name, bound=1, margin=margin_of(worker))
 
     def run_all(
         self,
@@ -283,10 +283,10 @@ class Orchestrion:
         accounts = accounts_of(self.settings)
         if not accounts:
             return Seeded()
-        with self.database.reading() as session:
+        with self.books.reading() as session:
             if not differences(read_tree(session), accounts):
                 return Seeded()
-        with self.database.transaction() as session:
+        with self.books.transaction() as session:
             return seed(session, accounts)
 
     def _proceed(self) -> None:
