@@ -108,7 +108,6 @@ class EntryLedger(LocalLedger):
         with self._database.reading() as session:
             self._floor = max(self._floor, self._looker.latest(session))  # whose balances were counted anew
         self._purses.clear()
-        self._runs.clear()
         self._books.known(tree, self._database.writer.batch)
 
     def _applied(self, batch: int, result: Applied) -> None:

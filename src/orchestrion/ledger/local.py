@@ -124,7 +124,7 @@ class LocalLedger:
         self.warnings: list[Warned] = []
         self._purses: dict[str, Purse] = {}
         self._balances: dict[Key, Balance] = {}
-        self._runs: dict[tuple[int, str], tuple[Balance, ...]] = {}
+        self._runs: dict[tuple[int, str], tuple[Purse, tuple[Balance, ...]]] = {}
         self._open: dict[int, tuple[str, float, Amounts, tuple[Balance, ...]]] = {}
         self._queue = Queue()
         self._serving = False
@@ -306,11 +306,20 @@ class LocalLedger:
         if run is None:  # a call of no run is one by itself
             return (*purse.balances, *(Balance(line, 0, 0) for line in purse.of_run))
         found = self._runs.get((run, purse.account))
-        if found is None:
-            settled, held = self._spent_of(run)
-            found = tuple(Balance(line, settled[line.unit], held[line.unit]) for line in purse.of_run)
-            self._runs[run, purse.account] = found
-        return (*purse.balances, *found)
+        if found is None or found[0] is not purse:
+            found = self._runs[run, purse.account] = purse, self._of_run(purse, run, found[1] if found else ())
+        return (*purse.balances, *found[1])
+
+    def _of_run(self, purse: Purse, run: int, before: tuple[Balance, ...]) -> tuple[Balance, ...]:
+        """The balances of a run's limits. What was added up ``before`` the limits changed goes on: open holds move it."""
+        known = {balance.key: balance for balance in before}
+        settled, held = (
+            self._spent_of(run) if any(line.key not in known for line in purse.of_run) else (NOTHING, NOTHING)
+        )
+        for line in purse.of_run:
+            balance = known.setdefault(line.key, Balance(line, settled[line.unit], held[line.unit]))
+            balance.cap = line.cap
+        return tuple(known[line.key] for line in purse.of_run)
 
     def _take(self, purse: Purse, demands: Sequence[Amounts], run: int | None, now: float) -> list[int] | None:
         above = self._above(purse, run)
