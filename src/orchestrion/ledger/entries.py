@@ -11,6 +11,7 @@ from orchestrion.ledger.books import Applied, Books, Moving, Setting
 from orchestrion.ledger.local import LocalLedger, Purse
 from orchestrion.ledger.protocol import Posting
 from orchestrion.store.database import Database
+from orchestrion.store.postgres import Postgres
 from orchestrion.store.queries import queries
 
 
@@ -18,7 +19,7 @@ class EntryLedger(LocalLedger):
     """Writes entries through the database's one writer. The database is opened with ``Books`` as its keeper, which confirm
     each hold in its commit; ``refused`` tells where they did not."""
 
-    def __init__(self, database: Database, books: Books) -> None:
+    def __init__(self, database: Database | Postgres, books: Books) -> None:
         self._database = database
         self._sql = queries("ledger")
         self._put = database.writer.put
