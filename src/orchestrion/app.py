@@ -31,12 +31,15 @@ from orchestrion.journal.embedded import statements as journal_statements
 from orchestrion.ledger.books import Books
 from orchestrion.ledger.books import statements as ledger_statements
 from orchestrion.ledger.entries import EntryLedger
+from orchestrion.ledger.leases import LeasedLedger, Notes
+from orchestrion.ledger.leases import statements as leased_statements
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.review.reviews import statements as review_statements
-from orchestrion.settings import Settings, read_settings
+from orchestrion.settings import Settings, ledger_address, read_settings
 from orchestrion.staff import Staff
 from orchestrion.store.database import Database
+from orchestrion.store.postgres import Postgres
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import Worker
@@ -49,7 +52,8 @@ TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
-    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager.
+    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``books`` is where the accounts
+    stand: the database, or the ledger that machines share.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -62,17 +66,20 @@ class Orchestrion:
         tracing = Tracing()
         self.workers = Staff(settings, workers, tracing=tracing, proceed=self._proceed)
         self.content = Content.of(settings)
-        books = Books()
+        address = ledger_address(settings)
+        books, entries = (Notes(), leased_statements()) if address else (Books(), ledger_statements())
         self.database = Database(
             settings.database_path,
-            statements=journal_statements() | ledger_statements() | review_statements() | evidence_statements(),
+            statements=journal_statements() | entries | review_statements() | evidence_statements(),
             claims="claim",
             keeper=books,
             secure=settings.forgets,
         )
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
-        ledger = EntryLedger(self.database, books)
+        self._leases = LeasedLedger(self.database, address) if address else None
+        ledger = self._leases or EntryLedger(self.database, books)
+        self.books: Database | Postgres = self._leases.shared if self._leases else self.database
         self._reviews = Reviews(self.database, ledger)
         self._house = House(self.workers, ledger, tracing, self._reviews)
         self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
@@ -99,6 +106,8 @@ class Orchestrion:
         finally:
             try:
                 await self.workers.close()
+                if self._leases:
+                    await self._leases.close()
             finally:
                 await self.database.close(compact=self.retention.forgot)
 

@@ -262,6 +262,7 @@ class Settings(_Section):
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
     budgets: Mapping[str, BudgetSettings] = {}
+    ledger: str | None = None
     people: Mapping[str, PersonSettings] = {}
     keys: Mapping[str, KeySettings] = {}
     file: Path | None = None
@@ -271,6 +272,25 @@ class Settings(_Section):
     def _known_database(cls, value: str) -> str:
         if value != ":memory:" and not value.startswith("sqlite:///"):
             raise ValueError(f"{value!r} is not a database that this version knows: write sqlite:///PATH")
+        return value
+
+    @field_validator("ledger")
+    @classmethod
+    def _known_ledger(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("env:"):
+            return value
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in ("postgresql", "postgres") and parts.path.strip("/") and parts.port != 0
+        except ValueError:  # a port or an IPv6 address that cannot be
+            known = False
+        if not known:
+            raise ValueError("that is no ledger that this version knows: write postgresql://USER@HOST/DATABASE")
+        if parts.password:  # addresses are shown, and stand in errors
+            raise ValueError(
+                "an address in the settings has no password in it: write env:NAME and put the whole address into that variable, "
+                "or let Postgres take the password from PGPASSWORD or ~/.pgpass"
+            )
         return value
 
     @field_validator("people")
@@ -330,7 +350,12 @@ class Settings(_Section):
         return None if self.database == ":memory:" else self.path(self.database.removeprefix("sqlite:///"))
 
 
-def secret(value: str, *, owner: str) -> str:
+def ledger_address(settings: Settings) -> str | None:
+    """Where the ledger stands that machines share; None where it is in the database. Raises SettingsError."""
+    return settings.ledger and secret(settings.ledger, owner="ledger", what="address")
+
+
+def secret(value: str, *, owner: str, what: str = "key") -> str:
     """What "env:NAME" stands for. Raises SettingsError where the variable is not set."""
     if not value.startswith("env:"):
         return value
@@ -338,11 +363,11 @@ def secret(value: str, *, owner: str) -> str:
     found = os.environ.get(name, "").strip()
     if not found:
         raise SettingsError(
-            f"{owner} takes its key from the environment variable {name}, which is not set. Set it (export {name}=…) and try again."
+            f"{owner} takes its {what} from the environment variable {name}, which is not set. Set it (export {name}=…) and try again."
         )
     if not (found.isascii() and found.isprintable()):
         raise SettingsError(
-            f"{owner} takes its key from the environment variable {name}, which holds a line break or a sign that no key has. "
+            f"{owner} takes its {what} from the environment variable {name}, which holds a line break or a sign that no {what} has. "
             "Set it anew and try again."
         )
     return found

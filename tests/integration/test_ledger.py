@@ -16,6 +16,7 @@ from orchestrion.ledger.accounts import Account, Amounts, Cap, Tree, span
 from orchestrion.ledger.books import Books, statements
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.memory import MemoryLedger
+from orchestrion.ledger.protocol import Posting
 from orchestrion.store.database import Database
 from orchestrion.store.postgres import Postgres
 
@@ -67,7 +68,7 @@ class Bank:
                 return None
         return holds
 
-    async def post(self, hold: int, money: int, kind: str = "post") -> None:
+    async def post(self, hold: int, money: int, kind: Posting = "post") -> None:
         self.ledger.post(hold, Amounts(money), kind=kind)
         await self.database.writer.durable()
 
@@ -95,7 +96,10 @@ class Bank:
 @pytest.fixture(params=["sqlite", "postgres"])
 def where(request, tmp_path) -> Path | str:
     """Where the ledger stands. Both stores are to keep the same promises."""
-    return tmp_path / "l.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
+    if request.param == "sqlite":
+        return tmp_path / "l.db"
+    address: str = request.getfixturevalue("postgres")
+    return address
 
 
 @pytest.fixture
@@ -103,6 +107,7 @@ async def bank(where) -> AsyncIterator[Bank]:
     one = Bank(where)
     one.open(*TREE)
     yield one
+    await one.database.writer.durable()
     one.agree()
     await one.database.close()
 
@@ -290,7 +295,7 @@ async def test_the_higher_class_first_and_nobody_starves():
         await asyncio.sleep(0)
         ledger.post(holds[0], Amounts(0), kind="void")
 
-    first = ledger.hold("co", [Amounts(10)], run=None)
+    first = ledger.hold("co", [Amounts(10)], run=None) or []
     calls = [asyncio.create_task(call(account)) for account in ["co/b"] * 3 + ["co/c"] * 40]
     await asyncio.sleep(0)
     ledger.post(first[0], Amounts(0), kind="void")

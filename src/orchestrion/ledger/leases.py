@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestrion.domain import Money
 from orchestrion.errors import StoreError
-from orchestrion.ledger.accounts import CLASSES, Amounts, Key
+from orchestrion.ledger.accounts import CLASSES, Amounts, Key, Tree
 from orchestrion.ledger.books import Books
 from orchestrion.ledger.lender import Balances, Errand, Lender, Lent, News, Told, Want, total
 from orchestrion.ledger.local import POLL_S, Balance, LocalLedger, Purse
@@ -161,17 +161,25 @@ class Case:
 class LeasedLedger(LocalLedger):
     """The ledger of a process whose accounts stand on Postgres. ``close`` gives back what it has."""
 
-    def __init__(self, database: Database, shared: Postgres) -> None:
-        """Open it, and post what dead processes left. Raises StoreError."""
+    def __init__(self, database: Database, address: str) -> None:
+        """Open it, and post what dead processes left. Where the server is away, the first call that wants money hears of it.
+
+        Raises StoreError for an address that is none, and where psycopg is missing.
+        """
         self._database = database
         self._put = database.writer.put
         self._serial = database.serial  # type: ignore[method-assign]  # the same, with one call less
-        self._shared = shared
-        self._lender = Lender(shared)
-        self._lender.bury(database)
-        news = self._lender.look(())
-        super().__init__(news.tree)
-        self._process = news.process
+        [(token,)] = database.read(queries("leases")["token"], (database.process,))
+        self.shared = Postgres(address, token=token)
+        self._lender = Lender(self.shared)
+        self._away: StoreError | None = None
+        super().__init__(Tree(version=-1))
+        try:
+            self._lender.bury(database)
+            self.tree = self._lender.look(()).tree
+        except StoreError as error:
+            self._away = error
+        self._process = self.shared.process
         self._leases: dict[str, Lease] = {}
         self._slices: dict[int, Slice] = {}
         self._carved: dict[int, tuple[Slice, Amounts, tuple[Balance, ...], tuple[Balance, ...]]] = {}
@@ -181,7 +189,6 @@ class LeasedLedger(LocalLedger):
         self._unwanted: list[Told] = []
         self._wanted = self._said = False
         self._owing = self._buried = time.monotonic()
-        self._away: StoreError | None = None
         self._since: float | None = None
         self._thread = ThreadPoolExecutor(1, "orchestrion-lender")
         self._wake = asyncio.Event()
@@ -190,6 +197,8 @@ class LeasedLedger(LocalLedger):
     # What calls see
 
     async def wait(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
+        if self._away and not self._process:
+            raise self._away  # it was never there
         self._known(account)
         if self._task is None:
             self._task = asyncio.create_task(self._run_errands())
@@ -239,10 +248,10 @@ class LeasedLedger(LocalLedger):
                 await self._database.writer.durable()
                 told = [*self._unwanted, *(one.told() for one in self._slices.values())]
                 await self._carry_out(Errand(told=told, owed=self._owed(), wanted=self._said))
-                await self._shared.close()
+                await self.shared.close()
         finally:
             self._thread.shutdown()
-            self._shared.connection.close()
+            self.shared.connection.close()
 
     # Carving
 
@@ -340,7 +349,7 @@ class LeasedLedger(LocalLedger):
             except StoreError as error:
                 self._away = error
             except Exception as error:  # a bug of ours: whoever waits must hear of it
-                self._away = StoreError(f"the ledger on {self._shared.name} failed: {type(error).__name__}: {error}.")
+                self._away = StoreError(f"the ledger on {self.shared.name} failed: {type(error).__name__}: {error}.")
             if self._away:
                 await asyncio.sleep(TICK_S)
 
@@ -477,7 +486,7 @@ class LeasedLedger(LocalLedger):
     def _silent(self) -> StoreError | None:
         """Why the server says nothing, where it does not."""
         if self._away is None and self._since is not None and time.monotonic() - self._since > SILENT_S:
-            return StoreError(f"the ledger's server {self._shared.name} has not answered for {SILENT_S:.0f} s. {KEPT}")
+            return StoreError(f"the ledger's server {self.shared.name} has not answered for {SILENT_S:.0f} s. {KEPT}")
         return self._away
 
 

@@ -156,28 +156,25 @@ class Postgres:
         statements: Mapping[str, str] | None = None,
         keeper: Keeper | None = None,
     ) -> None:
-        """Open or create it. Raises StoreError.
+        """Nothing is connected yet: that is done when it is first used. Raises StoreError for an address that is none, and
+        where psycopg is missing.
 
         ``token`` is this process's in its own SQLite file. ``keeper`` keeps the balances of what the ``writer`` writes, and
         posts what dead processes left open; who opens a ledger without one clears up after nobody.
         """
         self.connection = PostgresConnection(url)
         self.name = self.connection.name
+        self.process = 0
         self._token = token
         self._keeper = keeper
         self._sql = queries("shared")
         self._serial = 0
-        self.process = 0
+        self._ready = False
         self._joined = 0
-        with self._explained():
-            self.connection.connect()
-            self._migrate()
-        self.connection.begun = self._join
-        with self.transaction() as session:
-            if keeper:
-                for process, _ in self.dead(session):
-                    self._leave(session, process)
         self.writer = Writer(self.connection, statements or {}, name=self.name, keeper=keeper)
+        self.connection.begun = self._join
+        if keeper:
+            self._bury()
 
     def serial(self) -> int:
         """A new id, unique among all processes on this ledger, and all SQLite files."""
@@ -193,6 +190,7 @@ class Postgres:
     def reading(self) -> Iterator[Session]:
         """Queries one after the other. Raises StoreError."""
         with self._explained(), self.connection.alone():
+            self._prepare()
             yield self.connection
 
     @contextlib.contextmanager
@@ -203,6 +201,8 @@ class Postgres:
         """
         connection = self.connection
         with self._explained():
+            with connection.alone():
+                self._prepare()
             connection.begin()
             try:
                 yield connection
@@ -233,6 +233,11 @@ class Postgres:
         finally:
             self.connection.close()
 
+    def _bury(self) -> None:
+        with self.transaction() as session:
+            for process, _ in self.dead(session):
+                self._leave(session, process)
+
     def _leave(self, session: Session, process: int) -> None:
         assert self._keeper is not None  # noqa: S101  # for the type checker
         first = process << SERIAL_BITS
@@ -249,32 +254,39 @@ class Postgres:
         self.connection.execute(self._sql["live"], (LEDGER_LOCK, process))
         self.process, self._joined = process, self.connection.connections
 
-    def _migrate(self) -> None:
+    def _prepare(self) -> None:
         """Bring the schema up to date. Two processes may open a new ledger at once: one does it, the other finds it done."""
-        known = migrations("shared")
-        if self._version() == known[-1][0]:
+        if self._ready:
             return
+        known, connection = migrations("shared"), self.connection
+        if self._version() != known[-1][0]:
+            connection.execute("begin")
+            try:
+                connection.execute(f"select pg_advisory_xact_lock({LEDGER_LOCK}, 0)")
+                self._migrate(known)
+                connection.execute("commit")
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    connection.execute("rollback")
+                raise
+        self._ready = True
+
+    def _migrate(self, known: list[tuple[int, str]]) -> None:
         connection = self.connection
-        connection.begin()
-        try:
-            connection.execute(f"create schema if not exists {SCHEMA}")
-            version = self._version()
-            if version > known[-1][0]:
-                raise StoreError(
-                    f"the ledger on {self.name} was written by a newer version of Orchestrion (its format is {version}, this "
-                    f"version knows {known[-1][0]}). Upgrade with `pip install -U orchestrion`, or name another database."
-                )
-            if not version:
-                connection.execute("create table format (version bigint not null)")
-                connection.execute("insert into format (version) values (0)")
-            for number, text in known:
-                if number > version:
-                    connection.execute(text)
-                    connection.execute("update format set version = $1", (number,))
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
+        connection.execute(f"create schema if not exists {SCHEMA}")
+        version = self._version()
+        if version > known[-1][0]:
+            raise StoreError(
+                f"the ledger on {self.name} was written by a newer version of Orchestrion (its format is {version}, this "
+                f"version knows {known[-1][0]}). Upgrade with `pip install -U orchestrion`, or name another database."
+            )
+        if not version:
+            connection.execute("create table format (version bigint not null)")
+            connection.execute("insert into format (version) values (0)")
+        for number, text in known:
+            if number > version:
+                connection.execute(text)
+                connection.execute("update format set version = $1", (number,))
 
     def _version(self) -> int:
         [(table,)] = self.connection.execute("select to_regclass($1)", (f"{SCHEMA}.format",))
