@@ -37,11 +37,13 @@ class Machine:
     def __init__(self, path: Path, address: str) -> None:
         self.database = Database(path, statements=statements(), keeper=Notes())
         self.ledger = LeasedLedger(self.database, address)
+        self._closed = False
 
     async def hold(self, account: str, *asked: Amounts | int, run: int | None = None) -> list[int] | None:
         """As the engine does: at once, or after waiting."""
         demands = [one if isinstance(one, Amounts) else Amounts(one) for one in asked]
-        holds = self.ledger.hold(account, demands, run=run) or await self.ledger.wait(account, demands, run=run)
+        async with asyncio.timeout(10):
+            holds = self.ledger.hold(account, demands, run=run) or await self.ledger.wait(account, demands, run=run)
         if holds:
             await self.database.writer.durable()
         return holds
@@ -55,8 +57,10 @@ class Machine:
         return bool(holds)
 
     async def close(self) -> None:
-        await self.ledger.close()
-        await self.database.close()
+        if not self._closed:
+            self._closed = True
+            await self.ledger.close()
+            await self.database.close()
 
 
 def read(address: str, statement: str, *row: Any) -> list[tuple[Any, ...]]:
@@ -147,7 +151,6 @@ async def test_calls_are_carved_and_their_sum_is_posted(one, address):
     await one.close()
     assert balance(address, "co") == (10, 0)
     assert read(address, "select sum(amount)::bigint from post") == [(10,)]
-    one.database = Database(None, statements=statements())  # the fixture closes again
 
 
 async def test_a_cap_that_pays_for_twenty_calls_serves_all_twenty(one, two):
@@ -168,8 +171,8 @@ async def test_what_a_call_needs_is_all_or_none(one, address):
 
 async def test_limits_of_tokens_and_of_runs(one):
     [first] = await one.hold("co/c", Amounts(10, 40), run=1)
-    assert await one.hold("co/c", Amounts(21, 0), run=1) is None, "the run has 30"
     one.ledger.post(first, Amounts(10, 40), kind="post")
+    assert await one.hold("co/c", Amounts(21, 0), run=1) is None, "the run has 30"
     assert await one.hold("co/c", Amounts(1, 11), run=2) is None
     assert await one.hold("co/c", Amounts(25, 10), run=2)
     short = one.ledger.shortage("co/c", Amounts(1, 11), run=2)
@@ -232,6 +235,11 @@ async def test_a_past_window_is_carved_from_no_more(one, address):
 async def test_a_question_to_a_person_is_held_by_itself(one, two, address, tmp_path):
     ask = Amounts(30, 0, 300)
     [hold] = await one.hold("co/p", ask)
+    with one.database.transaction() as session:  # as the engine puts it, in the commit of its hold
+        session.execute(
+            "insert into review (hold, run, key, worker, wage, digest, asked, state, minutes) values ($1, 1, '', 'ana', 1, '', 0, 'open', 5)",
+            (hold,),
+        )
     assert await two.hold("co/p", ask)
     assert await two.hold("co/p", Amounts(1, 0, 1)) is None, "a person's answer may take days: nobody waits for it"
     assert balance(address, "co/p", "attention") == (0, 600)
@@ -239,15 +247,10 @@ async def test_a_question_to_a_person_is_held_by_itself(one, two, address, tmp_p
     await one.close()
     assert balance(address, "co/p", "attention") == (0, 600), "it outlives the process that put it"
     again = Machine(path, address)
-    Books().settle  # noqa: B018  # a decision posts by the file's books, wherever it is taken
-    with again.database.transaction() as session:
+    with again.database.transaction() as session:  # a decision: by the file's books, wherever it is taken
         Books().settle(session, hold, Amounts(20, 0, 120), "post", time.time())
     await again.close()
     assert balance(address, "co/p", "attention") == (120, 300)
-    assert again.database.path == path
-    one.database, one.ledger = two.database, two.ledger
-    with contextlib.suppress(Exception):
-        await one.close()
 
 
 async def test_a_correction_is_told(one, address):
@@ -273,13 +276,11 @@ async def test_the_higher_class_goes_first_on_whatever_machine(one, two, address
 
     background = [asyncio.create_task(call(one, "co/b")) for _ in range(3)]
     await asyncio.sleep(0.2)
-    change(address, Account(name="co/s"))
-    critical = [asyncio.create_task(call(two, "co/c2")) for _ in range(0)]
     standard = [asyncio.create_task(call(two, "co")) for _ in range(2)]
     await asyncio.sleep(0.3)
     one.ledger.post(hold, Amounts(0), kind="void")
-    await asyncio.gather(*background, *critical, *standard)
-    assert sorted(order[:2]) == ["co", "co"], order
+    await asyncio.gather(*background, *standard)
+    assert order[:2] == ["co", "co"]
 
 
 async def test_a_lost_connection_is_made_anew_and_nothing_is_lost(one, two, address):
