@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from orchestrion.domain import Outcome, digest
+from orchestrion.domain import Money, Outcome, digest
 from orchestrion.engine.batch import run_batch
 from orchestrion.engine.execution import House, SavedPolicy
 from orchestrion.engine.saved import find_policy
@@ -30,9 +31,12 @@ from orchestrion.journal.embedded import EmbeddedJournal
 from orchestrion.journal.embedded import statements as journal_statements
 from orchestrion.ledger.books import Books
 from orchestrion.ledger.books import statements as ledger_statements
+from orchestrion.ledger.budgets import Seeded, accounts_of, differences, read_tree, seed
 from orchestrion.ledger.entries import EntryLedger
 from orchestrion.ledger.leases import LeasedLedger, Notes
 from orchestrion.ledger.leases import statements as leased_statements
+from orchestrion.ledger.overruns import Overruns
+from orchestrion.ledger.overruns import statements as overrun_statements
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.review.reviews import statements as review_statements
@@ -42,7 +46,7 @@ from orchestrion.store.database import Database
 from orchestrion.store.postgres import Postgres
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.people import Person
-from orchestrion.workers.protocol import Worker
+from orchestrion.workers.protocol import Worker, margin_of
 
 if TYPE_CHECKING:
     pass
@@ -52,8 +56,8 @@ TRUNCATE_POLLS = 60
 
 
 class Orchestrion:
-    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``books`` is where the accounts
-    stand: the database, or the ledger that machines share.
+    """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``seeded``: what its settings made of
+    the accounts in the ``books``, which stand in the database, or on the ledger that machines share.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -70,18 +74,26 @@ class Orchestrion:
         books, entries = (Notes(), leased_statements()) if address else (Books(), ledger_statements())
         self.database = Database(
             settings.database_path,
-            statements=journal_statements() | entries | review_statements() | evidence_statements(),
+            statements=journal_statements()
+            | entries
+            | overrun_statements()
+            | review_statements()
+            | evidence_statements(),
             claims="claim",
             keeper=books,
             secure=settings.forgets,
         )
+        shared = Postgres(address, token=self.database.token) if address else None
+        self.books: Database | Postgres = shared or self.database
+        self.seeded = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
-        self._leases = LeasedLedger(self.database, address) if address else None
-        ledger = self._leases or EntryLedger(self.database, books)
-        self.books: Database | Postgres = self._leases.shared if self._leases else self.database
-        self._reviews = Reviews(self.database, ledger)
-        self._house = House(self.workers, ledger, tracing, self._reviews)
+        self._ledger = LeasedLedger(self.database, shared) if shared else EntryLedger(self.database, books)
+        self._reviews = Reviews(self.database, self._ledger)
+        self._overruns = Overruns(self.database)
+        self._house = House(
+            self.workers, self._ledger, tracing, self._reviews, overruns=self._overruns, pays=settings.account
+        )
         self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None
 
@@ -106,8 +118,8 @@ class Orchestrion:
         finally:
             try:
                 await self.workers.close()
-                if self._leases:
-                    await self._leases.close()
+                if isinstance(self._ledger, LeasedLedger):
+                    await self._ledger.close()
             finally:
                 await self.database.close(compact=self.retention.forgot)
 
@@ -117,7 +129,7 @@ class Orchestrion:
         input: Any,
         *,
         id: str | None = None,
-        account: str = "default",
+        account: str | None = None,
         tags: Mapping[str, str] | None = None,
         reference: Any = None,
         policies: Mapping[str, str | SavedPolicy] | None = None,
@@ -128,7 +140,7 @@ class Orchestrion:
         Without an id, one is made from the workflow and the input. ``policies`` puts saved policies (names from the
         settings, or paths) in place of steps' own. ``reference``
         is the right answer, which only checks see that were told to. ``again`` resumes a failed or cancelled run, whose failed calls are
-        then asked again. A run that failed is returned, not raised: its ``result`` raises.
+        then asked again. A run that failed is returned, not raised: its ``result`` raises. ``account`` pays: without one, see ``account``.
         """
         flow = as_workflow(workflow)
         if id is None:
@@ -146,6 +158,34 @@ class Orchestrion:
             policies=chosen,
         )
         return await self._runner.run(flow, start, again=again)
+
+    def account(self, named: str | None = None) -> str:
+        """The account that pays where this one, or none, is named. Raises UsageError where there is none of this name, and
+        where accounts are kept and none is named (`account` in the settings names one for good)."""
+        return self._house.account(named)
+
+    def left(self, account: str) -> tuple[Money | None, Money | None]:
+        """What the limits above an account leave now, and what they leave to any one run; None where there is no limit."""
+        tree = self._ledger.tree
+        books = Books()
+        with self.books.reading() as session:
+            lines = [line for line in tree.limits(account, time.time()).lines if not line.unit]
+            free = [line.cap - sum(books.balance(session, line.key)) for line in lines]
+        of_run = [cap.amount for _, cap in tree.caps(account) if (cap.unit, cap.period) == ("money", "run")]
+        return max(0, min(free)) if free else None, min(of_run, default=None)
+
+    def news(self) -> list[str]:
+        """What happened to the money since the last look: limits that are nearly spent, calls billed above their bound."""
+        news: list[str] = []
+        for source in (self._ledger.warnings, self._overruns.news):
+            news += map(str, source)
+            source.clear()
+        return news
+
+    def refused(self, worker: str) -> str | None:
+        """Why a worker is not asked any more; None where it is."""
+        margin = margin_of(self.workers[worker]) if worker in self.workers else 1.0
+        return self._overruns.refusal(worker, bound=1, margin=margin)
 
     def run_all(
         self,
@@ -222,12 +262,13 @@ class Orchestrion:
         self._reviews.inform(self.review(request_id), information, by=by)
 
     def ready(self) -> list[str]:
-        """Ids of the waiting runs that can go on: their signal or decision has come, or their deadline has passed."""
+        """Ids of the waiting runs that can go on: their signal or decision has come, or their deadline has passed; and those
+        that wait for money, which find out whether there is enough by going on."""
         return self.journal.ready()
 
     def stop(self) -> None:
         """Start no new call; what is under way ends and is kept. Runs are left to be resumed."""
-        self._house.stopping = True
+        self._house.stop()
 
     def find(self, run_id: str, workflow: Workflow[Any] | Step[Any]) -> Run | None:
         """A run as the journal has it."""
@@ -245,6 +286,22 @@ class Orchestrion:
         """A saved policy: a name from the settings, or a path. Raises PolicyError."""
         return find_policy(name, self.settings)
 
+    def _seed(self) -> Seeded:
+        """Accounts of the settings that are not in the books are made."""
+        accounts = accounts_of(self.settings)
+        if not accounts:
+            return Seeded()
+        try:
+            with self.books.reading() as session:
+                if not differences(read_tree(session), accounts):
+                    return Seeded()
+            with self.books.transaction() as session:
+                return seed(session, accounts)
+        except StoreError:
+            if self.books is self.database:
+                raise
+            return Seeded()  # the server is away: the first call that wants money hears of it
+
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""
         if self._house.stopping:
@@ -255,7 +312,7 @@ class Orchestrion:
         for poll in itertools.count(1):
             await asyncio.sleep(CANCEL_POLL_S)
             with contextlib.suppress(StoreError):  # locked just now: asked again in a moment
-                self._house.cancelled = self.journal.cancelled()
+                self._house.cancel(self.journal.cancelled())
                 if self.retention.forgot and poll % TRUNCATE_POLLS == 0:
                     await asyncio.to_thread(self.database.truncate_log)
 

@@ -318,13 +318,20 @@ def _no_bound(call: Call) -> Money:
 
 
 class Funds(msgspec.Struct, frozen=True):
-    """What may still be spent on this step: ``left`` in nano-dollars (None: no limit), and the bound of a call."""
+    """What may still be spent on this step: ``left`` in nano-dollars (None: no limit), and the bound of a call.
+
+    ``covers`` says whether calls fit under every limit, those of tokens and of people's time included; without it,
+    ``left`` alone counts.
+    """
 
     left: Money | None = None
     bound: Callable[[Call], Money] = _no_bound
+    covers: Callable[[tuple[Call, ...]], bool] | None = None
 
     def pay(self, calls: tuple[Call, ...]) -> bool:
         """Whether all of these calls could be paid, at their bounds."""
+        if self.covers:
+            return self.covers(calls)
         return self.left is None or sum(map(self.bound, calls)) <= self.left
 
 

@@ -11,6 +11,7 @@
     │   └── StoreError              the database: newer version, full disk, read-only folder, locked
     ├── RunError                    a run that did not end well: exit status 1
     │   ├── StepFailed              a policy stopped without an accepted answer
+    │   │   └── FundsExhausted      … since a limit does not let it be paid: the run waits for money
     │   ├── WorkflowFailed          the workflow's own code raised
     │   ├── JournalMismatch         the workflow no longer fits what its journal remembers
     │   ├── RunBusy                 another process is performing this run
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrion.domain import Attempt, Money
+    from orchestrion.ledger.protocol import Shortage
 
 
 class OrchestrionError(Exception):
@@ -85,6 +87,20 @@ class StepFailed(RunError):
         self.reason = reason
         self.history = history
         self.cost = cost
+
+
+class FundsExhausted(StepFailed):
+    """A step's next call does not fit under a limit. Where a workflow lets it pass, the run waits for money.
+
+    ``shortage`` is the limit that stands in the way; None where what stood in the way has gone meanwhile.
+    """
+
+    def __init__(
+        self, *, step: str, reason: str, history: tuple[Attempt, ...], cost: Money, shortage: Shortage | None
+    ) -> None:
+        super().__init__(step=step, reason=reason, history=history, cost=cost)
+        self.args = (f"step '{step}' cannot go on: {reason}",)
+        self.shortage = shortage
 
 
 class WorkflowFailed(RunError):

@@ -7,7 +7,6 @@ who use that model. Errors name the file, the line and the column.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,23 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from orchestrion.domain import Price, nanos
 from orchestrion.errors import SettingsError
+from orchestrion.limits import NAME, LimitSettings, check_tree
+from orchestrion.limits import BudgetSettings as BudgetSettings
+from orchestrion.sections import Dollars, Section, misplaced
+from orchestrion.sections import nearest as nearest  # settings' users find their nearest word here, too
 
 if TYPE_CHECKING:
     import yaml
 
 FILE_NAME = "orchestrion.yaml"
-Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class PriceSettings(_Section):
+class PriceSettings(Section):
     """Dollars per million tokens."""
 
     input: Dollars
@@ -137,7 +135,7 @@ def refuse_fields(kind: str, fields: Mapping[str, Any]) -> None:
         )
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """One model: "openai-chat:NAME" speaks OpenAI's chat completions to ``base_url``; "simulated" makes answers up; the
     other kinds are those of PROVIDERS."""
 
@@ -149,6 +147,7 @@ class ModelSettings(_Section):
     concurrency: Annotated[int, Field(gt=0)] = 64
     requests_per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    bound: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     request: Mapping[str, Any] = {}
     skill: Annotated[float, Field(ge=0, le=1)] = 1.0
     latency_s: Annotated[float, Field(ge=0)] = 0.0
@@ -228,14 +227,7 @@ REDACTIONS = ("card", "email", "iban", "phone", "ssn")
 """Patterns that have a name (evidence.redaction)."""
 
 
-class BudgetSettings(_Section):
-    """A limit of an account."""
-
-    limit: Dollars
-    period: Literal["run", "day", "week", "month"] | None = None
-
-
-class PersonSettings(_Section):
+class PersonSettings(Section):
     """People who answer: wage in dollars an hour, minutes that a question takes them, hours until ``on_deadline`` is decided."""
 
     wage: Dollars
@@ -245,14 +237,14 @@ class PersonSettings(_Section):
     on_deadline: Literal["approve", "reject"] = "reject"
 
 
-class KeySettings(_Section):
+class KeySettings(Section):
     """A key of the gateway."""
 
     secret: str
     account: str
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that orchestrion.yaml says."""
 
     database: str = "sqlite:///orchestrion.db"
@@ -262,6 +254,7 @@ class Settings(_Section):
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
     budgets: Mapping[str, BudgetSettings] = {}
+    account: str | None = None
     ledger: str | None = None
     people: Mapping[str, PersonSettings] = {}
     keys: Mapping[str, KeySettings] = {}
@@ -273,6 +266,32 @@ class Settings(_Section):
         if value != ":memory:" and not value.startswith("sqlite:///"):
             raise ValueError(f"{value!r} is not a database that this version knows: write sqlite:///PATH")
         return value
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _bare_accounts(cls, budgets: Any) -> Any:
+        """`company:` with nothing behind it is an account without limits."""
+        return {k: {} if v is None else v for k, v in budgets.items()} if isinstance(budgets, dict) else budgets
+
+    @field_validator("budgets")
+    @classmethod
+    def _whole_tree(cls, budgets: Mapping[str, BudgetSettings]) -> Mapping[str, BudgetSettings]:
+        check_tree(budgets)
+        return budgets
+
+    @field_validator("account")
+    @classmethod
+    def _known_account(cls, account: str | None, info: ValidationInfo) -> str | None:
+        if account is not None:
+            _refuse_unknown(account, info)
+        return account
+
+    @field_validator("keys")
+    @classmethod
+    def _known_accounts(cls, keys: Mapping[str, KeySettings], info: ValidationInfo) -> Mapping[str, KeySettings]:
+        for name, key in keys.items():
+            _refuse_unknown(key.account, info, name, "account")
+        return keys
 
     @field_validator("ledger")
     @classmethod
@@ -328,7 +347,7 @@ class Settings(_Section):
     @property
     def without_effect(self) -> list[str]:
         """Sections that are read and checked, but that nothing heeds yet: whoever writes a limit must hear of it."""
-        return [name for name in ("budgets", "keys") if getattr(self, name)]
+        return ["keys"] if self.keys else []
 
     @property
     def simulated(self) -> bool:
@@ -348,6 +367,15 @@ class Settings(_Section):
     def database_path(self) -> Path | None:
         """The SQLite file; None for a database in memory."""
         return None if self.database == ":memory:" else self.path(self.database.removeprefix("sqlite:///"))
+
+
+def _refuse_unknown(account: str, info: ValidationInfo, *at: str) -> None:
+    """An account must be one of the budgets, where there are any."""
+    budgets = info.data.get("budgets", {})
+    if not NAME.fullmatch(account):
+        raise misplaced(f"{account!r} is not the name of an account, such as company/support.", *at)
+    if budgets and account not in budgets:
+        raise misplaced(f"there is no account '{account}' under budgets.{nearest(account, budgets)}", *at)
 
 
 def ledger_address(settings: Settings) -> str | None:
@@ -470,7 +498,7 @@ def _refuse_doubles(node: yaml.Node | None, file: Path) -> None:
 
 
 def _explain(file: Path, error: Any, places: Mapping[Place, tuple[int, int]]) -> str:
-    loc: Place = tuple(str(part) for part in error["loc"])
+    loc: Place = (*(str(part) for part in error["loc"] if part != "[key]"), *error.get("ctx", {}).get("at", ()))
     at = next((places[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in places), (1, 1))
     name = ".".join(loc)
     place = f"{file}:{at[0]}:{at[1]}"
@@ -478,6 +506,8 @@ def _explain(file: Path, error: Any, places: Mapping[Place, tuple[int, int]]) ->
         return f"{place}: there is no setting '{name}'.{nearest(loc[-1], _known(loc[:-1]))}"
     if error["type"] == "missing":
         return f"{place}: '{name}' is missing."
+    if error["type"] == "misplaced":
+        return f"{place}: '{name}': {error['msg']}"
     message = error["msg"].removeprefix("Value error, ")
     return (
         f"{place}: '{name}': {message} (it says {error['input']!r})."
@@ -489,22 +519,13 @@ def _explain(file: Path, error: Any, places: Mapping[Place, tuple[int, int]]) ->
 def _known(loc: Place) -> Iterable[str]:
     if not loc:
         return [name for name in Settings.model_fields if name != "file"]
-    sections: dict[str, type[_Section]] = {
+    sections: dict[str, type[Section]] = {
         "models": ModelSettings,
         "budgets": BudgetSettings,
         "people": PersonSettings,
         "keys": KeySettings,
+        "price": PriceSettings,
+        "limits": LimitSettings,
     }
-    section = sections.get(loc[0])
-    if section is None:
-        return []
-    return PriceSettings.model_fields if loc[-1] == "price" else section.model_fields
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ " Did you mean …?" or the list of what is known, to end an error's sentence with."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f" Did you mean '{near[0]}'?"
-    return f" Known: {', '.join(sorted(names))}." if names else ""
+    section = next((sections[part] for part in (*loc[2:][::-1], loc[0]) if part in sections), None)
+    return [field.alias or name for name, field in section.model_fields.items()] if section else []

@@ -18,6 +18,7 @@ from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import Worker
 from orchestrion.workers.simulated import SimulatedWorker
 from orchestrion.workers.traced import TracedWorker
+from orchestrion.workers.wider import WiderWorker
 
 if TYPE_CHECKING:
     from orchestrion.workers.openai_wire import Session
@@ -98,6 +99,10 @@ class Staff(Mapping[str, Worker]):
         return TracedWorker(worker, self._tracing) if self._tracing.on and not isinstance(worker, Person) else worker
 
     def _built(self, name: str, model: ModelSettings) -> Worker:
+        worker = self._plain(name, model)
+        return WiderWorker(worker, model.bound) if model.bound != 1 else worker
+
+    def _plain(self, name: str, model: ModelSettings) -> Worker:
         price = self._price(name, model)
         if model.model == "simulated":
             answers = read_answers(self._settings.path(model.answers)) if model.answers else None

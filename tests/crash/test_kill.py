@@ -28,12 +28,12 @@ folder, when, k, life, tasks = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.a
 commits, write = 0, Writer._write
 
 
-def dying(self, batch):
+def dying(self, number, batch):
     global commits
     commits += 1
     if commits == k and when == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    result = write(self, batch)
+    result = write(self, number, batch)
     if commits == k and when == "after":
         os.kill(os.getpid(), signal.SIGKILL)
     return result

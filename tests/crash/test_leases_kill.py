@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -64,7 +65,8 @@ def address(postgres: str) -> str:
 
 async def test_its_own_file_tells_exactly_what_a_slice_came_to(address, tmp_path):
     child = start(tmp_path / "one.db", address, "hold")
-    assert child.stdout and child.stdout.readline() == "ready\n"
+    assert child.stdout
+    assert child.stdout.readline() == "ready\n"
     kill(child)
     machine = Machine(tmp_path / "one.db", address)
     assert balance(address, "co") == (4 + 4 + 10, 0), "two are posted, one is unknown, the rest was never started"
@@ -74,7 +76,8 @@ async def test_its_own_file_tells_exactly_what_a_slice_came_to(address, tmp_path
 
 async def test_another_machine_posts_in_full_and_the_file_corrects_it(address, tmp_path):
     child = start(tmp_path / "one.db", address, "hold")
-    assert child.stdout and child.stdout.readline() == "ready\n"
+    assert child.stdout
+    assert child.stdout.readline() == "ready\n"
     kill(child)
     [(held,)] = read(address, "select sum(amount)::bigint from hold where hold not in (select hold from post)")
     other = Machine(tmp_path / "two.db", address)
@@ -92,15 +95,15 @@ async def test_four_processes_on_two_files_and_kills(address, tmp_path):
     files = [tmp_path / "one.db", tmp_path / "two.db"] * 2
     children = [start(file, address, "spend") for file in files]
     for killed in range(8):
-        time.sleep(0.4)
+        await asyncio.sleep(0.4)
         kill(children[killed % 4])
         children[killed % 4] = start(files[killed % 4], address, "spend")
         assert all(balance(address, name)[0] + balance(address, name)[1] <= cap for name, cap in LIMITS)
-    time.sleep(0.5)
+    await asyncio.sleep(0.5)
     for child in children:
         child.kill()
         child.wait()
-    time.sleep(0.3)
+    await asyncio.sleep(0.3)
     for file in files[:2] * 2:  # each may find what the other one left
         await Machine(file, address).close()
     agree(address)

@@ -289,13 +289,15 @@ async def test_the_higher_class_first_and_nobody_starves():
     ledger = MemoryLedger(Tree([Account(name="co", caps=(Cap("money", "forever", 10),)), *TREE[2:]]))
     served: list[str] = []
 
-    async def call(account):
+    async def call(account: str) -> None:
         holds = ledger.hold(account, [Amounts(10)], run=None) or await ledger.wait(account, [Amounts(10)], run=None)
+        assert holds
         served.append(account)
         await asyncio.sleep(0)
         ledger.post(holds[0], Amounts(0), kind="void")
 
-    first = ledger.hold("co", [Amounts(10)], run=None) or []
+    first = ledger.hold("co", [Amounts(10)], run=None)
+    assert first
     calls = [asyncio.create_task(call(account)) for account in ["co/b"] * 3 + ["co/c"] * 40]
     await asyncio.sleep(0)
     ledger.post(first[0], Amounts(0), kind="void")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,7 @@ from orchestrion.engine.workflow import Start
 from orchestrion.evidence.content import Content
 from orchestrion.report.page import render
 from orchestrion.report.recorded import report_runs
+from orchestrion.settings import Settings
 from orchestrion.store.queries import queries
 from orchestrion.testing import ScriptedWorker
 from orchestrion.workers.people import Person
@@ -83,6 +85,34 @@ async def test_what_people_were_asked_is_told_apart_and_their_wages_are_entries(
     )
     assert "1 waits for a person's decision, 1 waits for information from its owner" in report.summary
     assert "somebody's word" not in report.summary
+
+
+async def test_what_a_person_declined_is_no_call_that_failed(decided):
+    figures = report_of(decided).sum(worker="legal")
+    assert (figures.failed, figures.lost, figures.declined) == (0, 0, 2)
+    assert report_of(decided).sum(worker="duty").declined == 1  # the deadline's rejection
+
+
+async def test_wages_are_no_simulated_dollars(decided):
+    models: Any = {
+        name: {"model": "simulated", "answers": "x.jsonl", "price": {"input": 1, "output": 4}}
+        for name in ("cheap", "frontier")
+    }
+    report = report_runs(decided.database, Settings(models=models), batch=BATCH, prices=PRICES)
+    assert (report.simulated, report.rehearsed) == ("some", True)
+    page = render(report)
+    assert "People’s wages are real" in page
+    assert "cheap</bdi> (simulated)" in page
+    assert "legal</bdi> (simulated)" not in page
+    assert "$9.83 (simulated)" not in page
+
+
+async def test_the_page_says_where_the_money_went_and_an_estimate_once(decided):
+    report = report_of(decided)
+    page = render(report)
+    assert sum(part.figures.cost for part in report.kinds) == report.figures.cost
+    assert "answers that a check refused" in page
+    assert page.count("as if frontier read and wrote as much") == 1
 
 
 async def test_an_answer_that_a_person_gave_was_looked_at(decided):

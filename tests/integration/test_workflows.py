@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 import orchestrion
-from orchestrion import OrchestrionError, Step, StepFailed, cascade, fallback, fixed, retried, step, wait_for, workflow
+from orchestrion import Step, StepFailed, cascade, fallback, fixed, retried, step, wait_for, workflow
 from orchestrion.domain import Reply
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.workflow import Start
@@ -418,10 +418,25 @@ async def test_odd_answers_are_kept_or_refused_but_nothing_hangs(open_app, outpu
 fixed_step = Step("fixed", policy="w")
 
 
-async def test_a_cost_that_no_database_can_hold_is_an_error_not_a_hang(open_app):
-    async with open_app(ScriptedWorker("w", [Reply("a", cost=2**70)])) as o:
-        with pytest.raises(OrchestrionError, match=r"orchestrion\.db"):
-            await asyncio.wait_for(o.run(fixed_step, "a", id="r"), 10)
+@pytest.mark.parametrize("cost", [2**70, -1, float("nan"), 1.5, True])
+async def test_a_cost_that_is_no_amount_is_garbage_and_booked_in_full(open_app, cost):
+    worker = ScriptedWorker("w", [Reply("a", cost=cost)])
+    async with open_app(worker) as o:
+        run = await asyncio.wait_for(o.run(fixed_step, "a", id="r"), 10)
+        assert "w: the answer says that it cost" in str(run.error)
+        assert kinds(o) == {"hold": 1, "unknown": 1}
+        assert run.cost == worker.bound(worker.requests[0]) > 0
+
+
+@pytest.mark.parametrize("bound", [-1, float("nan"), 1.5, 2**70, None])
+async def test_a_bound_that_is_no_amount_is_refused_before_anything_is_held(open_app, bound):
+    worker = echo()
+    worker.bound = lambda request: bound  # type: ignore[method-assign]  # a worker of the user's own
+    async with open_app(worker) as o:
+        with pytest.raises(UsageError, match="worker 'w' says that a call costs at most"):
+            await o.run(fixed_step, "a", id="r")
+        assert not entries(o)
+    assert not worker.asked
 
 
 async def test_again_may_go_another_way(open_app):

@@ -75,7 +75,7 @@ def call(**given) -> Counted:
         "answered": True,
         "accepted": 1,
         "verdicts": (),
-        "tokens": 10,
+        "tokens": (8, 2),
         "posted": ("post", 7),
         "held": 9,
     }

@@ -116,6 +116,61 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
             ":1:15: 'budgets.a.limit': Input should be greater than or equal to 0 (it says -1).",
         ),
         ("budgets: {a: {limit: .inf}}\n", ":1:15: 'budgets.a.limit'"),
+        ("budgets: {a: {limit: .nan}}\n", ":1:15: 'budgets.a.limit'"),
+        ("budgets: {a: {limit: 9100000000}}\n", ":1:15: 'budgets.a.limit'"),
+        ("budgets: {a: {limit: true}}\n", ":1:15: 'budgets.a.limit': True is not an amount in dollars"),
+        (
+            "budgets: {a: {limit: 10 EUR}}\n",
+            ":1:15: 'budgets.a.limit': '10 EUR' is not an amount in dollars: write a number, such as 10.50.",
+        ),
+        ("budgets: {a: {currency: EUR}}\n", ":1:15: 'budgets.a.currency': 'EUR': accounts are kept in US dollars"),
+        ("budgets: {a: {tokens: 1.5}}\n", ":1:15: 'budgets.a.tokens'"),
+        ("budgets: {a: {minutes: -1}}\n", ":1:15: 'budgets.a.minutes'"),
+        ("budgets: {a: {clas: standard}}\n", ":1:15: there is no setting 'budgets.a.clas'. Did you mean 'class'?"),
+        ("budgets: {a: {class: high}}\n", ":1:15: 'budgets.a.class': Input should be 'critical', 'standard' or"),
+        (
+            "budgets: {a: {limits: [{limt: 1}]}}\n",
+            ":1:25: there is no setting 'budgets.a.limits.0.limt'. Did you mean 'limit'?",
+        ),
+        ("budgets: {a: {limits: [{}]}}\n", ":1:24: 'budgets.a.limits.0': a limit of what?"),
+        ("budgets: {a: {period: month}}\n", ":1:11: 'budgets.a': `period: month` of what?"),
+        (
+            "budgets:\n  a:\n    limit: 1\n    limits: [{limit: 1}, {limit: 2}]\n",
+            ":4:26: 'budgets.a.limits.1': two limits contradict each other: limit for good has another amount above.",
+        ),
+        (
+            "budgets: {a: {time_zone: Europe/Berln}}\n",
+            ":1:15: 'budgets.a.time_zone': 'Europe/Berln' is not a time zone. Did you mean 'Europe/Berlin'?",
+        ),
+        *(
+            (
+                f"budgets: {{a: {{time_zone: '{zone}'}}}}\n",
+                f":1:15: 'budgets.a.time_zone': '{zone}' is not a time zone.",
+            )
+            for zone in ("", "Mars", "/etc/passwd", "Europe", "../UTC")
+        ),
+        ("budgets: {a: {warn: [0.5, 0]}}\n", ":1:27: 'budgets.a.warn.1'"),
+        ("budgets: {a: {warn: [1.01]}}\n", ":1:22: 'budgets.a.warn.0'"),
+        ("budgets: {a: {wait_s: .inf}}\n", ":1:15: 'budgets.a.wait_s'"),
+        ("budgets:\n  ok: {}\n  a//b: {}\n", ":3:3: 'budgets.a//b': 'a//b' is not the name of an account"),
+        ("budgets: {/a: {}}\n", ":1:11: 'budgets./a': '/a' is not the name of an account"),
+        (
+            "budgets:\n  company: {}\n  compny/support: {}\n",
+            ":3:3: 'budgets.compny/support': there is no account 'compny' above it. Did you mean 'company'? "
+            "`compny: {}` is one without limits of its own.",
+        ),
+        (
+            "budgets: {company: {}}\naccount: compny\n",
+            ":2:1: 'account': there is no account 'compny' under budgets. Did",
+        ),
+        ("account: a//b\n", ":1:1: 'account': 'a//b' is not the name of an account"),
+        (
+            "budgets: {a: {}}\nkeys:\n  k: {secret: env:K, account: b}\n",
+            ":3:22: 'keys.k.account': there is no account 'b' under budgets. Known: a.",
+        ),
+        ("ledger: mysql://h/db\n", ":1:1: 'ledger': that is no ledger that this version knows"),
+        ("ledger: postgresql://h\n", ":1:1: 'ledger': that is no ledger that this version knows"),
+        ("models: {a: {model: simulated, bound: 0.9}}\n", ":1:32: 'models.a.bound'"),
         ("record: everything\n", ":1:1: 'record': Input should be 'full', 'digest' or 'none' (it says 'everything')."),
         ("a: 1\n  b: 2\n", ":2:4: this is not YAML: mapping values are not allowed here."),
         ("models: [\n", ":2:1: this is not YAML"),
@@ -135,6 +190,39 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
 )
 def test_what_is_wrong_is_said_with_line_and_column(said, text, expected):
     assert said(text).startswith(expected)
+
+
+def test_an_address_of_a_ledger_holds_no_password(said):
+    message = said("ledger: postgresql://me:hunter2@h/db\n")
+    assert message.startswith(":1:1: 'ledger': an address has no password in it: Postgres takes it from PGPASSWORD")
+    assert "hunter2" not in message
+    assert Settings(ledger="postgresql://postgres:@/db?host=/run/pg").ledger  # an empty one is none
+
+
+def test_accounts_and_their_limits(tmp_path):
+    file = tmp_path / "orchestrion.yaml"
+    file.write_text(
+        "account: company/support\n"
+        "budgets:\n"
+        "  company:\n"
+        "  company/support: {limit: 0.1, minutes: 1.5, period: day, limits: [{tokens: 9, period: run}, {limit: 2}], class: critical}\n"
+        "  company/tax: {limit: 1, period: month, limits: [{limit: 1.0, period: month}]}\n"
+        "models: {a: {model: simulated, bound: 1.5}}\n"
+    )
+    settings = read_settings(file)
+    budgets = settings.budgets
+    assert settings.account == "company/support"
+    assert (budgets["company"].caps(), budgets["company"].rank) == ({}, None)
+    assert budgets["company/support"].caps() == {
+        ("money", "day"): 100_000_000,
+        ("attention", "day"): 90,
+        ("tokens", "run"): 9,
+        ("money", "forever"): 2_000_000_000,
+    }
+    assert budgets["company/support"].rank == "critical"
+    assert budgets["company/tax"].caps() == {("money", "month"): 1_000_000_000}  # said twice, and the same
+    assert settings.models["a"].bound == 1.5
+    assert settings.without_effect == []
 
 
 def test_a_required_key_misspelt_shows_the_right_one(said):

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": ("orchestrion.cli.run", "Run the tasks of a file through a workflow; go on where it stopped."),
     "runs": ("orchestrion.cli.runs", "List, show, resume, cancel and signal runs."),
     "review": ("orchestrion.cli.review", "Questions to people: list, show, decide, inform."),
+    "budget": ("orchestrion.cli.budget", "Accounts and limits: who may spend what, and who spent it."),
     "models": ("orchestrion.cli.models", "Who can be asked: price, key, reachable; --check asks each of them."),
     "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes, label them, import others' logs."),
     "judge": ("orchestrion.cli.judge", "Test a judge against people's labels before you trust it."),

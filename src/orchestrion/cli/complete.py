@@ -72,6 +72,12 @@ def batches(ctx: click.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def accounts(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Accounts of the books, else of the settings."""
+    return _column(ctx, "complete_account", incomplete) or _settings(ctx).budgets
+
+
+@_offered
 def models(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Names of the settings' models."""
     return _settings(ctx).models

@@ -15,9 +15,10 @@ from orchestrion.app import Orchestrion
 from orchestrion.checks.calibration import FORMAT, Calibration, brier, fit
 from orchestrion.checks.judge import Judge
 from orchestrion.cli.agreement import calibration_lines, lines
-from orchestrion.cli.load import config_option, load_judge, money
+from orchestrion.cli.load import account_option, config_option, load_judge, money
 from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.cli.progress import Progress
+from orchestrion.cli.results import short_of_money
 from orchestrion.cli.run import stop_on_signals
 from orchestrion.domain import Money, Task, digest, usd
 from orchestrion.engine.bound import judging_bound
@@ -50,7 +51,7 @@ def command() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the figures and the calibration as JSON, for judge(…, calibration=FILE).",
 )
-@click.option("--account", default="default", show_default=True, help="The account that pays a live judge.")
+@account_option
 @click.option(
     "--concurrency", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Questions at once."
 )
@@ -131,7 +132,7 @@ async def _live(
     as_json: bool,
     out: Path | None,
     dry_run: bool,
-    account: str,
+    account: str | None,
     concurrency: int,
     retry_failed: bool,
 ) -> int:
@@ -149,9 +150,10 @@ async def _live(
             result([text], lambda: said, as_json=as_json)
             return 0
         o.workers.check_keys([judge.worker])
+        payer = o.account(account)
         batch = f"judge:{judge.name}:{'+'.join(path.name.split('.')[0] for path in records)}:{judge.digest[:8]}"
         starts = [
-            Start(id=f"{batch}/{key}", task_id=case.task_id, input=case, account=account, batch=batch)
+            Start(id=f"{batch}/{key}", task_id=case.task_id, input=case, account=payer, batch=batch)
             for key, (_, case) in cases.items()
         ]
         ended = {run_id for run_id, (status, _) in o.journal.statuses(batch).items() if status == "done"}
@@ -167,6 +169,8 @@ async def _live(
         if runs.get(f"{batch}/{key}") and runs[f"{batch}/{key}"].status == "done"
     ]
     failed = [run for run in runs.values() if run.status == "failed"]
+    for line in (*o.news(), *short_of_money(runs.values())):
+        complain(line)
     _say_left(failed, len(starts) - len(runs) + sum(run.status == "running" for run in runs.values()))
     if not judged:
         return 1

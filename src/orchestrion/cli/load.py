@@ -28,6 +28,12 @@ config_option = click.option(
     help="Settings file (default: $ORCHESTRION_CONFIG, else orchestrion.yaml here).",
 )
 
+account_option = click.option(
+    "--account",
+    metavar="NAME",
+    help="The account that pays (default: `account` in the settings; where no accounts are kept, none is needed).",
+)
+
 
 def money(settings: Settings) -> Callable[[Money], str]:
     """How dollars are shown: those of simulated models say so."""

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import click
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.load import config_option
+from orchestrion.cli.load import account_option, config_option
 from orchestrion.cli.output import examples, output_options, result
 from orchestrion.domain import Outcome, Price, dollars, nanos, usd
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run
 from orchestrion.errors import SettingsError, UsageError
+from orchestrion.evidence.recorded import PROBES, recorded
 from orchestrion.settings import ModelSettings, PersonSettings, Settings, nearest, read_settings, secret
 
 CONNECT_S = 2.0
@@ -53,9 +54,10 @@ class Checked(NamedTuple):
 @click.command("models", epilog=examples("orchestrion models", "orchestrion models cheap --check"))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--check", "checking", is_flag=True, help="Ask each model for one word, for real money; books it.")
+@account_option
 @output_options
 @config_option
-def command(names: tuple[str, ...], *, checking: bool, as_json: bool, config: str | None) -> int:
+def command(names: tuple[str, ...], *, checking: bool, account: str | None, as_json: bool, config: str | None) -> int:
     """Who can be asked: models and people of the settings, or those that are named.
 
     A model's price, where that comes from, its limits, its key, and whether its server takes a connection, which costs
@@ -66,7 +68,7 @@ def command(names: tuple[str, ...], *, checking: bool, as_json: bool, config: st
     chosen = _chosen(settings, names)
     if not checking:
         settings = settings.model_copy(update={"database": ":memory:"})  # to look makes no database
-    rows, checks = asyncio.run(_look(settings, chosen, checking=checking))
+    rows, checks = asyncio.run(_look(settings, chosen, checking=checking, account=account))
     people = [(name, person) for name, person in settings.people.items() if not names or name in names]
     lines = [line for row in rows for line in _shown(row.name, row.model.model, _lines(row, checks.get(row.name)))]
     for name, person in people:
@@ -88,10 +90,13 @@ def _chosen(settings: Settings, names: tuple[str, ...]) -> list[str]:
     return [name for name in settings.models if not names or name in names]
 
 
-async def _look(settings: Settings, names: list[str], *, checking: bool) -> tuple[list[Known], dict[str, Checked]]:
+async def _look(
+    settings: Settings, names: list[str], *, checking: bool, account: str | None
+) -> tuple[list[Known], dict[str, Checked]]:
     async with Orchestrion.open(settings) as o:
         rows = await asyncio.gather(*(_known(o, name) for name in names))
-        checked = await asyncio.gather(*(_check(o, row) for row in rows)) if checking else []
+        payer = o.account(account) if checking else ""
+        checked = await asyncio.gather(*(_check(o, row, payer) for row in rows)) if checking else []
         return rows, dict(zip(names, checked, strict=False))
 
 
@@ -136,18 +141,18 @@ async def _reach(address: str | None) -> tuple[bool | None, str]:
     return True, f"yes: {parts.hostname}:{port} takes connections ({(time.perf_counter() - begun) * 1000:.0f} ms)"
 
 
-async def _check(o: Orchestrion, row: Known) -> Checked:
+async def _check(o: Orchestrion, row: Known, account: str) -> Checked:
     """One word from a model, as a run of its own: held, posted and remembered like any other."""
     if row.problem:
         return Checked(None, None, row.problem)
     step = Step("check", "Answer with one word.", policy=row.name, max_output=min(row.model.max_output, ANSWER_TOKENS))
-    run_id = f"models-check/{row.name}/{time.time_ns()}"
+    run_id = f"{PROBES}{row.name}/{time.time_ns()}"
     try:
         o.workers.check_keys([row.name])
-        run = await o.run(step, "Say: ok", id=run_id)
+        run = await o.run(step, "Say: ok", id=run_id, account=account)
     except UsageError as error:
         return Checked(None, None, str(error))
-    outcome = next((one for one in o.outcomes() if one.run_id == run_id), None)
+    outcome = next((one.leaving(o.content) for one in recorded(o.database, no=o.journal.number(run_id))), None)
     problem = None if run.status == "done" else (outcome and outcome.failure) or str(run.error)
     return Checked(run, outcome, problem)
 

@@ -15,6 +15,7 @@ from orchestrion.cli.load import config_option, money, open_existing
 from orchestrion.cli.output import examples, leave_pipe, note, output_options, result
 from orchestrion.domain import Money, nanos, usd
 from orchestrion.errors import UsageError
+from orchestrion.evidence.recorded import PROBES
 from orchestrion.evidence.records import line_of
 from orchestrion.store.queries import queries
 from orchestrion.store.zstd import zstd
@@ -43,7 +44,7 @@ def export(out: Path, batch: str | None, *, as_json: bool, config: str | None) -
     async def go() -> tuple[int, Money, Callable[[Money], str]]:
         count = spent = 0
         async with open_existing(config) as o:
-            [(billed,)] = o.database.read(queries("evidence")["billed"], {"batch": batch})
+            [(billed,)] = o.database.read(queries("evidence")["billed"], {"batch": batch, "probes": PROBES})
             try:
                 with _open(out) as file:
                     for outcome in o.outcomes(batch=batch):

@@ -7,7 +7,7 @@ import itertools
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +90,26 @@ def _row(run: Run) -> dict[str, object]:
 
 
 def _status(run: Run) -> str:
-    """As the results say it: a run that needs information from the task's owner is neither answered nor flagged."""
+    """As the results say it: a run that needs information from the task's owner is neither answered nor flagged, and one that
+    needs money needs nobody's word."""
     if run.question:
         return "needs_information"
+    if run.funds:
+        return "waiting_for_money"
     return "interrupted" if run.status == "running" else run.status
+
+
+def short_of_money(runs: Iterable[Run]) -> list[str]:
+    """Of each account that ran dry: how many runs wait for it, and the reason of the first, with the way out."""
+    short: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.funds:
+            short.setdefault(run.funds, []).append(run)
+    return [
+        f"{len(some)} {'run waits' if len(some) == 1 else 'runs wait'} for money on account '{account}': {some[0].error}"
+        + (" (`run … --dry-run` says what all of them take at most.)" if len(some) > 1 else "")
+        for account, some in short.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,7 @@ class Summary:
         """How many runs ended in each way."""
         return {
             status: sum(_status(run) == status for run in self.runs)
-            for status in ("done", "failed", "waiting", "needs_information", "cancelled")
+            for status in ("done", "failed", "waiting", "waiting_for_money", "needs_information", "cancelled")
         }
 
     @property
@@ -129,8 +145,9 @@ class Summary:
 
     @property
     def status(self) -> int:
-        """The exit status: 0 where nothing failed and nothing is left."""
-        return 1 if self.statuses["failed"] or self.statuses["cancelled"] or self.left else 0
+        """The exit status: 0 where nothing failed, nothing is left, and there was money for all."""
+        ended = self.statuses
+        return 1 if ended["failed"] or ended["cancelled"] or ended["waiting_for_money"] or self.left else 0
 
     def say(self, shown: Callable[[Money], str], *, again: bool, as_json: bool) -> None:
         """The result on stdout; what went wrong, and the way out, on stderr."""
@@ -163,13 +180,14 @@ class Summary:
         lines = [f"skipped: {one}" for one in self.bad]
         failed = [run for run in self.runs if run.status == "failed"]
         lines += [f"failed: {run.id}: {str(run.error)[:300]}" for run in failed[:NAMED]]
-        waiting = [run for run in self.runs if run.status == "waiting"]
+        lines += short_of_money(self.runs)
+        waiting = [run for run in self.runs if run.status == "waiting" and not run.funds]
         lines += [f"waiting: {run.id}: {run.error or f'it {run.waits_for}'}" for run in waiting[:NAMED]]
         if any(run.question for run in waiting):
             lines.append("`orchestrion review inform ID TEXT` gives information; then the same command goes on.")
         if any(run.review and not run.question for run in waiting):
             lines.append("`orchestrion review list` shows what waits for people; then the same command goes on.")
-        if any(run.wants and not run.review for run in waiting):
+        if any(run.wants and not run.review for run in waiting):  # the rest waits for signals
             lines.append("`orchestrion runs signal ID NAME VALUE` delivers a signal; then the same command goes on.")
         if failed:
             more = f"{len(failed) - NAMED} more failed. " if len(failed) > NAMED else ""

@@ -13,17 +13,20 @@ from typing import Any
 import click
 
 from orchestrion.app import Orchestrion
+from orchestrion.cli.budget_text import looser_lines, seeded_lines
 from orchestrion.cli.complete import batches, policies, workflows
-from orchestrion.cli.load import NamedTask, config_option, load_workflow, money, read_tasks
+from orchestrion.cli.load import NamedTask, account_option, config_option, load_workflow, money, read_tasks
 from orchestrion.cli.output import complain, examples, note, output_options, result
 from orchestrion.cli.progress import Progress
 from orchestrion.cli.results import Summary, write_results
-from orchestrion.domain import usd
-from orchestrion.engine.bound import bounds, check_workers, steps_of
+from orchestrion.domain import Task, usd
+from orchestrion.engine.bound import answerable, bounds, check_workers, policy_of, steps_of
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Start, Workflow
-from orchestrion.errors import TasksError, UsageError
+from orchestrion.errors import SettingsError, TasksError, UsageError
+from orchestrion.ledger.accounts import Tree
+from orchestrion.ledger.budgets import accounts_of
 from orchestrion.settings import FILE_NAME, Settings, find_settings, read_settings
 
 
@@ -42,7 +45,7 @@ from orchestrion.settings import FILE_NAME, Settings, find_settings, read_settin
     type=click.Path(path_type=Path),
     help="Where results go (default: TASKS.results.jsonl beside the tasks; - for stdout).",
 )
-@click.option("--account", metavar="NAME", default="default", show_default=True, help="The account that pays.")
+@account_option
 @click.option(
     "--policy",
     "chosen",
@@ -109,7 +112,7 @@ async def _run(
     chosen: tuple[str, ...],
     config: str | None,
     out: Path | None,
-    account: str,
+    account: str | None,
     batch: str | None,
     concurrency: int,
     retry_failed: bool,
@@ -123,19 +126,27 @@ async def _run(
     _writable(out, path)
     settings = _settings(config, workflow)
     if dry_run:
-        settings = settings.model_copy(update={"database": ":memory:"})  # nothing is left behind
+        there = settings.database_path and settings.database_path.exists()
+        if not there:
+            settings = settings.model_copy(update={"database": ":memory:"})  # nothing is left behind
     async with Orchestrion.open(settings) as o:
         steps = steps_of(workflow)
         policies = _policies(o, chosen, steps)
         asked = check_workers(steps, policies, o.workers)
+        payer = o.account(account)
         if dry_run:
-            _dry_run(o, steps, policies, tasks, as_json=as_json)
+            _dry_run(o, steps, policies, tasks, account=payer, as_json=as_json)
             return 0
         o.workers.check_keys(asked)
         if settings.without_effect:
             complain(
                 f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet."
             )
+        for line in seeded_lines(o.seeded, settings.file):
+            note(line)
+        if o.seeded.changes:
+            for line in looser_lines(Tree(accounts_of(settings))):
+                note(line)
         batch = batch or "+".join(
             [f"{workflow.name}:{path.name.split('.')[0]}", *(f"{s}={p.name}" for s, p in sorted(policies.items()))]
         )
@@ -147,7 +158,7 @@ async def _run(
                 input=t.input,
                 tags=t.tags,
                 reference=t.reference,
-                account=account,
+                account=payer,
                 batch=batch,
                 policies=policies,
             )
@@ -158,6 +169,7 @@ async def _run(
             for run_id, (status, _) in known.items()
             if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
         }
+        _say_refused(o, steps, policies, [task for task in tasks if f"{batch}/{task.id}" not in before], asked)
         if known:
             gone_on = len(before & {start.id for start in starts})
             note(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.")
@@ -167,6 +179,8 @@ async def _run(
             async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
                 progress.add(run.status, run.cost, fresh=run.id not in before)
+                for news in o.news():
+                    progress.say(f"note: {news}")
         ended = [runs[start.id] for start in starts if start.id in runs]
         write_results(out, ended, kept=partial(_kept, o))
         await o.retention.delivered(batch)
@@ -242,20 +256,63 @@ def stop_on_signals(o: Orchestrion, progress: Progress) -> None:
         loop.add_signal_handler(number, stop)
 
 
+def _say_refused(
+    o: Orchestrion, steps: list[Step[Any]], policies: dict[str, SavedPolicy], tasks: list[NamedTask], asked: set[str]
+) -> None:
+    """Name the workers that are refused for an overrun. Raises SettingsError where a step can be answered by nobody else."""
+    refused = {name: why for name in sorted(asked) if (why := o.refused(name))}
+    if not refused:
+        return
+    for step in steps:
+        policy = policy_of(step, policies)
+        stuck = [
+            task
+            for task in tasks
+            if not answerable(policy, Task(task.id, task.input, task.tags, None, step.name, step.instructions), refused)
+        ]
+        if stuck:
+            raise SettingsError(
+                "\n".join(refused.values())
+                + f"\nNobody else answers step '{step.name}' of {len(stuck)} tasks. Nothing was started."
+            )
+    for why in refused.values():
+        complain(f"note: {why} Others answer in its place.")
+
+
 def _dry_run(
-    o: Orchestrion, steps: list[Step[Any]], policies: dict[str, SavedPolicy], tasks: list[NamedTask], *, as_json: bool
+    o: Orchestrion,
+    steps: list[Step[Any]],
+    policies: dict[str, SavedPolicy],
+    tasks: list[NamedTask],
+    *,
+    account: str,
+    as_json: bool,
 ) -> None:
     total = 0
+    dearest = 0
     worst: dict[str, int] = {}
     calls: dict[str, dict[str, int]] = {}
     for task in tasks:
-        for bound in bounds(steps, policies, o.workers, task.input, task.reference):
+        of_task = bounds(steps, policies, o.workers, task.input, task.reference)
+        dearest = max(dearest, sum(bound.bound for bound in of_task))
+        for bound in of_task:
             total += bound.bound
             worst[bound.step] = worst.get(bound.step, 0) + bound.bound
             calls[bound.step] = dict(bound.calls)
     shown = money(o.settings)
     per_step = [{"step": step, "calls": calls[step], "bound_usd": usd(worst[step])} for step in worst]
-    data = {"tasks": len(tasks), "bound_usd": usd(total), "steps": per_step, "simulated": o.settings.simulated}
+    left, of_run = o.left(account)
+    fits = (left is None or total <= left) and (of_run is None or dearest <= of_run)
+    data = {
+        "tasks": len(tasks),
+        "bound_usd": usd(total),
+        "steps": per_step,
+        "simulated": o.settings.simulated,
+        "account": account,
+        "left_usd": None if left is None else usd(left),
+        "run_limit_usd": None if of_run is None else usd(of_run),
+        "fits": fits,
+    }
     lines = [
         f"  {step:<20} {', '.join(f'{name} ≤ {n}×' for name, n in calls[step].items()):<40} at most {shown(amount)}"
         for step, amount in worst.items()
@@ -263,6 +320,12 @@ def _dry_run(
     lines.append(
         f"{len(tasks)} tasks cost at most {shown(total)}, if each step is called once a task and is given the task and earlier answers."
     )
+    if left is not None:
+        may = "fits" if total <= left else "may not fit: what does not is left waiting for money"
+        lines.append(f"Account '{account}' has {shown(left)} left: it {may}.")
+    if of_run is not None:
+        may = "fits" if dearest <= of_run else "may not fit"
+        lines.append(f"A run on it may spend {shown(of_run)}; the dearest costs at most {shown(dearest)}: it {may}.")
     result(lines, lambda: data, as_json=as_json)
     if not as_json:
         note(

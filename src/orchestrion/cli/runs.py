@@ -14,6 +14,7 @@ from orchestrion.app import Orchestrion
 from orchestrion.cli.complete import batches, run_ids
 from orchestrion.cli.load import config_option, load_workflow, money, open_existing
 from orchestrion.cli.output import complain, examples, note, output_options, result, typed
+from orchestrion.cli.results import short_of_money
 from orchestrion.cli.review_text import ago
 from orchestrion.cli.tree import tree_json, tree_lines
 from orchestrion.domain import Money, usd
@@ -21,7 +22,7 @@ from orchestrion.engine.scope import REVIEW
 from orchestrion.engine.workflow import Run, Start, Workflow
 from orchestrion.errors import UsageError
 from orchestrion.evidence.recorded import calls_of
-from orchestrion.journal.protocol import RunRecord
+from orchestrion.journal.protocol import FUNDS, RunRecord
 from orchestrion.review.requests import request_id
 from orchestrion.store.queries import queries
 
@@ -87,12 +88,15 @@ def list_runs(status: str | None, batch: str | None, limit: int, *, as_json: boo
 def _line(run: dict[str, Any], wide: int, *, come: bool, asked: set[str]) -> str:
     lost = f"  {run['unknown']} call(s) of unknown cost, booked in full" if run["unknown"] else ""
     wants = _wants(run["wants"], asked) if run["wants"] else ""
-    wants += ", which has come: `runs resume --ready` goes on" if come else ""
+    if come and not run["wants"].startswith(FUNDS):
+        wants += ", which has come: `runs resume --ready` goes on"
     return f"{_coloured(run['status'])}  {run['shown']:>{wide}}  {ago(run['updated']):>8}  {run['id']}{wants}{lost}"
 
 
 def _wants(wants: str, asked: set[str]) -> str:
-    """What a run waits for: a person, information from its task's owner, or a signal."""
+    """What a run waits for: a person, information from its task's owner, money, or a signal."""
+    if wants.startswith(FUNDS):
+        return f"  waits for money on account '{wants.removeprefix(FUNDS)}': `runs show` says how much"
     request = wants.removeprefix(REVIEW) if wants.startswith(REVIEW) else None
     if request in asked:
         return f"  needs information for request {request}"
@@ -136,7 +140,9 @@ def show_run(run_id: str, *, full: bool, as_json: bool, config: str | None) -> N
     epilog=examples("orchestrion runs resume support:tasks/ticket-02", "orchestrion runs resume --ready"),
 )
 @click.argument("ids", metavar="[ID]…", nargs=-1, shell_complete=run_ids)
-@click.option("--ready", is_flag=True, help="Every run whose signal, decision or deadline has come.")
+@click.option(
+    "--ready", is_flag=True, help="Every run whose signal, decision or deadline has come, or that waits for money."
+)
 @output_options
 @config_option
 def resume(ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | None) -> int:
@@ -162,9 +168,11 @@ def resume(ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | No
         lambda: said[0] if len(ids) == 1 else {"runs": said},
         as_json=as_json,
     )
+    for line in short_of_money(runs):
+        complain(line)
     for run in runs:
         _say_trouble(run)
-    return 0 if all(run.status in ("done", "waiting") for run in runs) else 1
+    return 0 if all(run.status in ("done", "waiting") and not run.funds for run in runs) else 1
 
 
 def _workflow(record: RunRecord) -> Workflow[Any]:
@@ -209,13 +217,13 @@ def _run_json(run: Run) -> dict[str, Any]:
 
 def _say_trouble(run: Run) -> None:
     """What stands in the way of a result, and the way on."""
-    if run.error:
+    if run.error and not run.funds:
         complain(str(run.error))
     if run.question:
         note(f"It needs information: {run.question}  (orchestrion review inform {run.review} TEXT)")
     elif run.review:
         note(f"It waits for a person: orchestrion review show {run.review}")
-    elif run.wants:
+    elif run.wants and not run.funds:
         note(
             f"It waits for '{run.wants}': orchestrion runs signal {shlex.quote(run.id)} {shlex.quote(run.wants)} VALUE"
         )

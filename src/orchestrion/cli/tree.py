@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from orchestrion.cli.review_text import request_json
 from orchestrion.domain import Money, dollars, usd
 from orchestrion.evidence.recorded import Asked
-from orchestrion.journal.protocol import RunRecord
+from orchestrion.journal.protocol import FUNDS, RunRecord
 from orchestrion.review.requests import ReviewRequest
 
 WIDTH = 100
@@ -23,7 +23,7 @@ def tree_lines(
 ) -> Iterator[str]:
     """The run, its steps, and the attempts of each."""
     status = "interrupted" if record.status == "running" and not record.owned else record.status
-    wants = f", waits for {record.wants}" if record.wants else ""
+    wants = f", waits for {_wanted(record.wants)}" if record.wants else ""
     yield f"{click.style(record.id, bold=True)}  {status}{wants}  {shown(record.cost)}  {record.workflow}"
     if record.input is not None:
         yield f"input: {_cut(record.input, full)}"
@@ -42,6 +42,10 @@ def tree_lines(
         yield f"└─ {click.style('result', bold=True)}: {_cut(record.result, full)}"
     else:
         yield f"└─ {status}"
+
+
+def _wanted(wants: str) -> str:
+    return f"money on account '{wants.removeprefix(FUNDS)}'" if wants.startswith(FUNDS) else wants
 
 
 def _call_lines(one: Asked, *, full: bool, shown: Callable[[Money], str]) -> Iterator[str]:

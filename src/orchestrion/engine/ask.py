@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping
+from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -28,57 +29,42 @@ from orchestrion.domain import (
     Verdict,
     digest,
 )
+from orchestrion.engine.holding import NOTHING, Held, is_amount, plan, secured
 from orchestrion.engine.review import put, waits
 from orchestrion.engine.scope import Parted, Waits
-from orchestrion.errors import RunBusy, RunCancelled, StepFailed, UsageError, WorkerFailed
+from orchestrion.errors import FundsExhausted, RunBusy, RunCancelled, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
+from orchestrion.ledger.accounts import Amounts
+from orchestrion.ledger.overruns import OVERRUN
+from orchestrion.ledger.protocol import Posting
 from orchestrion.workers.people import Person
-from orchestrion.workers.protocol import NotSent, Worker
+from orchestrion.workers.protocol import NotSent, Worker, margin_of
 
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
     from orchestrion.engine.perform import Site
 
 
-NOTHING: Mapping[str, Money] = {}
+NO_COST: Mapping[str, Money] = {}
 
 
-class Held(msgspec.Struct, frozen=True):
-    """A call whose money is set aside: ``amount`` nano-dollars under the id ``hold``."""
-
-    hold: int
-    amount: Money
-    call: Call
-    worker: Worker
-    request: Request
-
-
-def hold(site: Site, calls: tuple[Call, ...], turn: int, history: tuple[Attempt, ...]) -> list[Held]:
-    """Note an Ask with its holds: they are in one commit, for which the caller waits before it calls anybody.
-
-    A question to a person is put with it.
-    """
-    execution, step = site.execution, site.step
-    prepared = []
-    for call in calls:
-        worker = execution.worker(call.worker, step)
-        request = step.request(site.task, call, site.input)
-        prepared.append((worker.bound(request), call, worker, request))
+async def hold(site: Site, calls: tuple[Call, ...], history: tuple[Attempt, ...]) -> list[Held]:
+    """Set aside what an Ask takes, and note it; a question to a person is put with it. Raises FundsExhausted."""
+    step, key = site.step, site.key
     # Nothing is held before all are known: a worker that is not there must not leave the others' money set aside.
-    held = [Held(execution.hold(amount), amount, call, worker, request) for amount, call, worker, request in prepared]
-    noted = [(one.hold, one.call) for one in held]
-    execution.log.ask(site.key, turn, site.digest, site.input if turn == 0 else None, noted)
-    for one in held:
-        if isinstance(one.worker, Person):
-            put(site, one.hold, one.worker, history)
-    return held
+    planned = [plan(site, call, step.request(site.task, call, site.input)) for call in calls]
 
+    def note(held: list[Held]) -> None:
+        if site.execution.short:
+            site.execution.went_on(key.scope)
+        noted = [(one.hold, one.call) for one in held]
+        site.execution.log.ask(key, site.turn, site.digest, site.input if site.turn == 0 else None, noted)
+        site.turn += 1
+        for one in held:
+            if isinstance(one.worker, Person):
+                put(site, one.hold, one.worker, history)
 
-def let_go(site: Site, held: list[Held], error: BaseException) -> None:
-    """No call was made, and none will be. A question to a person stands, unless the run is another process's."""
-    for one in held:
-        if isinstance(error, RunBusy) or not isinstance(one.worker, Person):
-            site.execution.post(one.hold, 0, "void")
+    return await secured(site, planned, note, history)
 
 
 async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
@@ -98,7 +84,7 @@ async def answer(site: Site, held: Held, history: tuple[Attempt, ...]) -> Attemp
     call, hold = held.call, held.hold
     if isinstance(held.worker, Person):
         raise waits(hold)
-    answered = await metered(site.execution, hold, held.amount, held.worker, held.request)
+    answered = await metered(site.execution, held)
     reply, log = answered.reply, site.execution.log
     if reply is None:
         attempt = Attempt(call, failure=answered.failure, cost=answered.cost, latency_s=answered.latency_s, hold=hold)
@@ -129,7 +115,7 @@ async def answer(site: Site, held: Held, history: tuple[Attempt, ...]) -> Attemp
 
 
 async def rejudge(
-    site: Site, history: tuple[Attempt, ...], attempt: Attempt, *, anew: Mapping[str, Money] = NOTHING
+    site: Site, history: tuple[Attempt, ...], attempt: Attempt, *, anew: Mapping[str, Money] = NO_COST
 ) -> Attempt:
     """Ask the checks about a remembered attempt whose verdicts were not noted before its process ended.
 
@@ -157,7 +143,7 @@ def _judge(
     history: tuple[Attempt, ...],
     attempt: Attempt,
     recorded: tuple[Verdict, ...],
-    anew: Mapping[str, Money] = NOTHING,
+    anew: Mapping[str, Money] = NO_COST,
 ) -> tuple[tuple[Verdict, ...], list[Awaitable[Verdict]]]:
     """The verdicts that are there at once, and those to await. An output of the wrong form is not judged further.
 
@@ -213,6 +199,8 @@ async def _awaited(check: Check, said: Awaitable[Verdict], asker: Asker) -> Verd
         raise
     except Exception as error:
         verdict = _broken(check, error)
+    if asker.short:  # whatever the check made of it: an answer that could not be judged is judged when there is money
+        raise asker.short
     return replace(verdict, cost=asker.cost) if asker.cost else verdict
 
 
@@ -230,27 +218,64 @@ class Answered(msgspec.Struct, frozen=True):
     latency_s: float
 
 
-async def metered(execution: Execution, hold: int, amount: Money, worker: Worker, request: Request) -> Answered:
-    """Call a worker whose hold is durable, and post what it cost."""
+async def metered(execution: Execution, held: Held) -> Answered:
+    """Call a worker whose hold is durable, and post what it took."""
+    hold, worker = held.hold, held.worker
+    if execution.overruns and (
+        why := execution.overruns.refusal(worker.name, bound=held.demand.money, margin=margin_of(worker))
+    ):
+        execution.post(hold, NOTHING, "void")
+        return Answered(None, Failure(OVERRUN, why), 0, 0.0)
     started = perf_counter()
     try:
-        reply = await worker.reply(request)
+        reply = await worker.reply(held.request)
         _refuse_no_text(worker.name, reply.output)
+        took = _took(worker, reply)
     except WorkerFailed as failed:
-        cost = failed.cost or (0 if failed.billed == "no" else amount)
-        execution.post(hold, cost, "post" if failed.cost else "void" if failed.billed == "no" else "unknown")
-        return Answered(None, Failure(failed.kind, failed.message), cost, perf_counter() - started)
+        took, kind = _billed(failed, held)
+        _post(execution, held, took, kind)
+        return Answered(None, Failure(failed.kind, failed.message), took.money, perf_counter() - started)
     except (UsageError, NotSent, Parted):
-        execution.post(hold, 0, "void")  # a missing key, or stopped while it waited for its turn: nothing was sent
+        execution.post(
+            hold, NOTHING, "void"
+        )  # a missing key, or stopped while it waited for its turn: nothing was sent
         raise
     except BaseException:
         # Cancelled, or a bug in a worker: the call may have been charged, and nobody will hear of it.
-        execution.post(hold, amount, "unknown")
+        execution.post(hold, held.demand, "unknown")
         raise
     latency = perf_counter() - started if reply.latency_s is None else reply.latency_s
-    cost = reply.cost if reply.cost is not None else (worker.price or FREE).cost(reply.usage)
-    execution.post(hold, cost, "post")
-    return Answered(reply, None, cost, latency)
+    _post(execution, held, took, "post")
+    return Answered(reply, None, took.money, latency)
+
+
+def _took(worker: Worker, reply: Reply) -> Amounts:
+    """What a call took. A cost that is none is garbage: it must not raise what is left."""
+    usage = reply.usage
+    cost = reply.cost if reply.cost is not None else (worker.price or FREE).cost(usage)
+    tokens = usage.input_tokens + usage.output_tokens
+    if not (is_amount(cost) and is_amount(tokens)):
+        raise WorkerFailed(
+            "garbage", f"{worker.name}: the answer says that it cost {cost!r} nano-dollars and {tokens!r} tokens"
+        )
+    return Amounts(cost, tokens)
+
+
+def _billed(failed: WorkerFailed, held: Held) -> tuple[Amounts, Posting]:
+    """What a call took that came to nothing: nothing, what it says, or, where nobody knows, what was held."""
+    if failed.cost and is_amount(failed.cost):
+        return held.demand._replace(money=failed.cost), "post"
+    if failed.billed == "no" and not failed.cost:
+        return NOTHING, "void"
+    return held.demand, "unknown"
+
+
+def _post(execution: Execution, held: Held, took: Amounts, kind: Posting) -> None:
+    """Post what a call took; more than was held is an overrun."""
+    execution.post(held.hold, took, kind)
+    if took.money > held.demand.money and execution.overruns is not None:
+        bound, margin = held.demand.money, margin_of(held.worker)
+        execution.overruns.note(held.hold, held.worker.name, bound=bound, actual=took.money, margin=margin)
 
 
 def _refuse_no_text(worker: str, output: object) -> None:
@@ -271,10 +296,11 @@ class Asker:
 
     What is asked is known by its text: whichever answer comes first, and whichever check of several asks first, a
     resumed run finds its own. ``cost`` adds up what was asked, remembered answers included. ``anew`` is what asking has
-    cost before, where what was said could not be used and nothing is to be remembered.
+    cost before, where what was said could not be used and nothing is to be remembered. ``short`` is why somebody could not
+    be paid.
     """
 
-    __slots__ = ("_asked", "_attempt", "_recalls", "_site", "cost")
+    __slots__ = ("_asked", "_attempt", "_recalls", "_site", "cost", "short")
 
     def __init__(self, site: Site, attempt: Attempt, asked: dict[Key, int], *, anew: Money | None = None) -> None:
         """``asked`` counts what all checks of the attempt have asked: two may ask the very same."""
@@ -283,6 +309,7 @@ class Asker:
         self._asked = asked
         self._recalls = anew is None
         self.cost: Money = anew or 0
+        self.short: FundsExhausted | None = None
 
     def __call__(
         self, worker: str, messages: tuple[Message, ...], *, schema: Mapping[str, Any] | None = None
@@ -304,21 +331,22 @@ class Asker:
         if answers:
             return Reply(answers[-1].output or "", usage=answers[-1].usage, cost=answers[-1].cost)
         execution.proceed()
-        worker = execution.worker(key.step, site.step)
         sample = self._attempt.call.sample
         request = Request(
             messages=messages, task_id=site.task.id, step=f"{site.step.name}~", sample=sample, schema=schema
         )
         call = Call(key.step, sample)
-        amount = worker.bound(request)
-        hold = execution.hold(amount)
-        log.ask(key, memory.turns if memory else 0, digest(text), text.decode(), [(hold, call)])
+        turns = count(memory.turns if memory else 0)
+
+        def note(held: list[Held]) -> None:
+            log.ask(key, next(turns), digest(text), text.decode(), [(one.hold, one.call) for one in held])
+
         try:
-            await log.durable()
-        except (asyncio.CancelledError, RunBusy):
-            execution.post(hold, 0, "void")
+            [held] = await secured(site, [plan(site, call, request)], note, ())
+        except FundsExhausted as short:
+            self.short = short
             raise
-        answered = await metered(execution, hold, amount, worker, request)
+        answered = await metered(execution, held)
         reply, failure = answered.reply, answered.failure
         said = Attempt(
             call,
@@ -327,7 +355,7 @@ class Asker:
             usage=reply.usage if reply else Usage(),
             cost=answered.cost,
             latency_s=answered.latency_s,
-            hold=hold,
+            hold=held.hold,
         )
         log.attempt(said, checked=True)
         self.cost += said.cost

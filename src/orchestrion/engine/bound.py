@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from orchestrion.checks.protocol import AskingCheck
-from orchestrion.domain import FREE, Call, Money, Request, Task
+from orchestrion.domain import FREE, UNLIMITED, Ask, Attempt, Call, Failure, Money, Request, Task
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Workflow
 from orchestrion.errors import PolicyError
+from orchestrion.ledger.overruns import OVERRUN
 from orchestrion.policy.protocol import Policy
 from orchestrion.settings import nearest
 from orchestrion.workers.protocol import Worker, input_bound
@@ -129,6 +130,18 @@ def _asking(step: Step[Any], policies: Mapping[str, SavedPolicy]) -> list[Asking
     saved = policies.get(step.name)
     checks = saved.beside(step.checks) if saved else step.checks
     return [check for check in checks if isinstance(check, AskingCheck)]
+
+
+def answerable(policy: Policy, task: Task, refused: Collection[str]) -> bool:
+    """Whether a policy asks somebody else where these workers fail: it is asked itself, with their failures for a history."""
+    history: tuple[Attempt, ...] = ()
+    while True:
+        decision = policy.next(task, history, UNLIMITED)
+        if not isinstance(decision, Ask):
+            return False
+        if any(call.worker not in refused for call in decision.calls):
+            return True
+        history += tuple(Attempt(call, failure=Failure(OVERRUN, "refused")) for call in decision.calls)
 
 
 def bounds(

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import Check
 from orchestrion.checks.rules import dump_rule
-from orchestrion.domain import Money, Task, digest
+from orchestrion.domain import Task, digest
 from orchestrion.engine.perform import Site, perform
 from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
-from orchestrion.errors import PolicyError, RunCancelled
+from orchestrion.errors import PolicyError, RunCancelled, UsageError
 from orchestrion.journal.protocol import Key, RunLog
-from orchestrion.ledger.accounts import Amounts
+from orchestrion.ledger.accounts import DEFAULT, Amounts, Unit
+from orchestrion.ledger.overruns import Overruns
 from orchestrion.ledger.protocol import Ledger, Posting
 from orchestrion.policy.protocol import Policy, dump_policy
 from orchestrion.review.reviews import Reviews
 from orchestrion.settings import nearest
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.protocol import Worker
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -50,14 +54,51 @@ class SavedPolicy:
 
 @dataclass(slots=True)
 class House:
-    """What all executions of one app share. ``stopping``: no new call starts; what is under way ends."""
+    """What all executions of one app share. ``stopping``: no new call starts; what is under way ends.
+
+    ``pays`` is the account of whoever names none (None: there is no such rule).
+    """
 
     workers: Mapping[str, Worker]
     ledger: Ledger
     tracing: Tracing
     reviews: Reviews | None = None
+    overruns: Overruns | None = None
+    pays: str | None = None
     stopping: bool = False
     cancelled: set[int] = field(default_factory=set)
+    waiting: dict[asyncio.Future[Any], int | None] = field(default_factory=dict)
+    """Who waits for money, and for which run."""
+
+    def stop(self) -> None:
+        """Start no new call; nobody waits for money any more."""
+        self.stopping = True
+        self._wake(self.waiting)
+
+    def cancel(self, runs: set[int]) -> None:
+        """These runs were cancelled: none of them starts a new call, nor waits for money."""
+        self.cancelled = runs
+        self._wake(waiter for waiter, run in self.waiting.items() if run in runs)
+
+    @staticmethod
+    def _wake(waiters: Iterable[asyncio.Future[Any]]) -> None:
+        for waiter in list(waiters):
+            waiter.cancel()
+
+    def account(self, named: str | None) -> str:
+        """The account that pays: the one that is named, else the one by rule; "default" where no accounts are kept.
+
+        Raises UsageError for one that is not there, and where accounts are kept and none is named.
+        """
+        tree = self.ledger.tree
+        name = named or self.pays or (None if tree else DEFAULT)
+        if name is None:
+            raise UsageError(
+                f"say which account pays: --account NAME, account=…, or `account: NAME` in the settings.{nearest('', tree.accounts)}"
+            )
+        if tree and name not in tree:
+            raise UsageError(f"there is no account '{name}'.{nearest(name, tree.accounts)}")
+        return name
 
 
 class Execution:
@@ -75,6 +116,7 @@ class Execution:
         "no",
         "reference",
         "reviewed",
+        "short",
     )
 
     def __init__(
@@ -93,6 +135,7 @@ class Execution:
         self._house = house
         self.no = no
         self.reviewed = False
+        self.short: list[Site] = []
         self._policies = policies
         self._tags = tags
         self._task_id = task_id
@@ -142,15 +185,44 @@ class Execution:
         if self._house.reviews and self.no is not None:
             self._house.reviews.withdraw(self.no)
 
-    def hold(self, amount: Money) -> int:
-        """Set money aside on the run's account."""
-        [hold] = self.ledger.hold(self.account, (Amounts(amount),), run=self.no) or [0]
-        return hold
+    @property
+    def units(self) -> frozenset[Unit]:
+        """What the limits above the run's account count; nothing where there are none."""
+        return self.ledger.tree.units(self.account)
 
-    def post(self, hold: int, amount: Money, kind: Posting) -> None:
-        """Move what a call cost."""
-        self.log.cost += amount
-        self.ledger.post(hold, Amounts(amount), kind=kind)
+    @property
+    def overruns(self) -> Overruns | None:
+        """Which workers are refused; None where nothing is kept."""
+        return self._house.overruns
+
+    def post(self, hold: int, took: Amounts, kind: Posting) -> None:
+        """Move what a call took."""
+        self.log.cost += took.money
+        self.ledger.post(hold, took, kind=kind)
+
+    async def wait(self, waiting: Coroutine[Any, Any, T]) -> T:
+        """Wait for money, as long as calls may start: a stop, or the run's cancellation, ends it at once."""
+        self.proceed()
+        task = asyncio.ensure_future(waiting)
+        self._house.waiting[task] = self.no
+        try:
+            return await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if not (current and current.cancelling()):
+                self.proceed()  # says why
+            raise
+        finally:
+            del self._house.waiting[task]
+
+    def went_on(self, scope: str = "") -> None:
+        """The code goes on in a branch, after steps in it that could not be paid: somebody caught the error, and made do.
+
+        That is noted, and stands when the run is resumed: with money, it would else go another way than its journal.
+        """
+        for site in [site for site in self.short if site.key.scope.startswith(scope)]:
+            self.short.remove(site)
+            self.log.ask(site.key, site.turn, site.digest, site.input if site.turn == 0 else None, [])
 
     def policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
         """A step's policy and checks, or those of the saved policy in its place. Raises PolicyError."""

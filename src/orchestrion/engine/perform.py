@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import Check
-from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task, digest
-from orchestrion.engine.ask import answer, answers, hold, let_go, rejudge
+from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Stop, Task, digest
+from orchestrion.engine.ask import answer, answers, hold, rejudge
+from orchestrion.engine.holding import added, demand_of, exhausted, spent, was_short
 from orchestrion.engine.review import take_up, waits
-from orchestrion.errors import JournalMismatch, RunBusy, RunError, StepFailed
+from orchestrion.errors import FundsExhausted, JournalMismatch, RunError, StepFailed
 from orchestrion.journal.protocol import Key, StepMemory
+from orchestrion.ledger.accounts import Amounts
 from orchestrion.policy.protocol import Policy
 from orchestrion.review.requests import Note, ReviewRequest
 
@@ -33,10 +34,14 @@ class Site:
         "input",
         "key",
         "notes",
+        "patient",
         "pending",
         "policy",
         "step",
         "task",
+        "turn",
+        "unpaid",
+        "waited_s",
     )
     digest: str
     input: str
@@ -51,6 +56,10 @@ class Site:
         self.accepted: Accept | None = None
         self.pending: list[tuple[Call, ReviewRequest]] = []
         self.notes: list[Note] = []
+        self.turn = 0
+        self.patient = True
+        self.waited_s = 0.0
+        self.unpaid: tuple[tuple[Call, ...], Amounts] | None = None
 
     def open(self) -> None:
         """Find the policy and the checks, and write the input down. Raises PolicyError."""
@@ -60,57 +69,94 @@ class Site:
         self.policy, self.checks = self.execution.policy(self.step)
 
     def funds(self) -> Funds:
-        """What may still be spent here."""
-        left = self.execution.ledger.left(self.execution.account, run=self.execution.no)
-        return UNLIMITED if left is None else Funds(left, self._bound)
+        """What may still be spent here: also what others hold, until it was waited for in vain."""
+        execution = self.execution
+        if not execution.units:
+            return UNLIMITED
+        self.unpaid = None
+        left = execution.ledger.left(execution.account, run=execution.no, patient=self.patient)
+        return Funds(left, lambda call: self._demand(call).money, self._covers)
 
-    def _bound(self, call: Call) -> Money:
-        return self.execution.worker(call.worker, self.step).bound(self.step.request(self.task, call))
+    def _demand(self, call: Call) -> Amounts:
+        worker = self.execution.worker(call.worker, self.step)
+        return demand_of(worker, self.step.request(self.task, call, self.input), self.execution.units)
+
+    def _covers(self, calls: tuple[Call, ...]) -> bool:
+        """Whether calls can be paid; what was put to a person is held already. The first that cannot is kept, to be named."""
+        execution = self.execution
+        new = [call for call in calls if not any(call == pending for pending, _ in self.pending)]
+        demand = added(map(self._demand, new))
+        fits = execution.ledger.affords(execution.account, demand, run=execution.no, patient=self.patient)
+        if not fits and self.unpaid is None:
+            self.unpaid = calls, demand
+        return fits
+
+    def exhausted(self, history: tuple[Attempt, ...]) -> FundsExhausted:
+        """The error for a policy that stops since it cannot pay."""
+        calls, demand = self.unpaid or ((), self._more_than_left())
+        return exhausted(self, [demand], [call.worker for call in calls], history)
+
+    def _more_than_left(self) -> Amounts:
+        """What a policy must have wanted that looked at the amount itself."""
+        execution = self.execution
+        return Amounts((execution.ledger.left(execution.account, run=execution.no) or 0) + 1)
 
 
 async def perform(site: Site) -> Any:
-    """Ask, check and decide until the policy accepts; the accepted value. Raises StepFailed where it stops, with the history and the cost.
-
-    What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask waits for
-    the commit that notes it and everything before it. So a step costs one commit, not two.
+    """Ask, check and decide until the policy accepts; the accepted value. Raises StepFailed where it stops, with the history
+    and the cost, FundsExhausted where a limit is in its way.
     """
-    history: tuple[Attempt, ...] = ()
-    turn = 0
     site.open()
     log = site.execution.log
     memory = log.recall(site.key)
-    if memory:
-        history, turn = await _remembered(site, memory), memory.turns
+    try:
+        if memory is None:
+            if left := log.unvisited(site.key.scope):
+                # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
+                # the code has changed: it is refused before it pays for anything, and the old code still fits.
+                raise mismatch(site.execution.id, left)
+            return await _decide(site, ())
+        site.turn = memory.turns
+        history = await _remembered(site, memory)
         if memory.accepted is not None:
             site.accepted = _accepted(memory, history)
             return site.accepted.attempt.value
-    elif left := site.execution.log.unvisited(site.key.scope):
-        # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
-        # the code has changed: it is refused before it pays for anything, and the old code still fits.
-        raise mismatch(site.execution.id, left)
+        if memory.short:
+            raise was_short(site, history)
+        return await _decide(site, history)
+    except FundsExhausted:
+        site.execution.short.append(site)
+        raise
+
+
+async def _decide(site: Site, history: tuple[Attempt, ...]) -> Any:
+    """The loop. What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask
+    waits for the commit that notes it and everything before it. So a step costs one commit, not two.
+    """
+    tried: list[tuple[Call, ...]] = []
     while True:
         match site.policy.next(site.task, history, site.funds()):
             case Ask() as ask:
                 site.execution.proceed()
-                held = hold(site, _not_pending(site, ask.calls), turn, history)
                 try:
-                    await log.durable()
-                except (asyncio.CancelledError, RunBusy) as error:
-                    let_go(site, held, error)
-                    raise
+                    held = await hold(site, _not_pending(site, ask.calls), history)
+                except FundsExhausted:
+                    if ask.calls in tried:
+                        raise
+                    tried.append(ask.calls)  # the policy may know somebody cheaper
+                    continue
                 if len(held) == 1:
                     history += (await answer(site, held[0], history),)
                 else:
                     history += await answers(site, held, history)
-                turn += 1
             case Accept() as decision:
-                log.accept(decision.attempt.hold, constrained=decision.constrained)
+                site.execution.log.accept(decision.attempt.hold, constrained=decision.constrained)
                 site.accepted = decision
                 return decision.attempt.value
+            case Stop(_, "funds") if site.execution.units:
+                raise site.exhausted(history)
             case Stop(reason):
-                raise StepFailed(
-                    step=site.step.name, reason=reason, history=history, cost=sum(a.spent for a in history)
-                )
+                raise StepFailed(step=site.step.name, reason=reason, history=history, cost=spent(history))
 
 
 def _not_pending(site: Site, calls: tuple[Call, ...]) -> tuple[Call, ...]:

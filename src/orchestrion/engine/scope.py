@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrion.errors import WorkflowError
-from orchestrion.journal.protocol import Key
+from orchestrion.journal.protocol import FUNDS, Key
 
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
@@ -136,8 +136,9 @@ async def wait_for(name: str, *, output: Any = str) -> Any:
     Code before a wait runs again when the run comes back, its steps from the journal. A value that has not the type is
     refused: the run goes on waiting, and another may be sent.
     """
-    if name.startswith(REVIEW):
-        raise WorkflowError(f"a signal's name does not begin with {REVIEW!r}, as that of {name!r} does.")
+    for taken in (REVIEW, FUNDS):
+        if name.startswith(taken):
+            raise WorkflowError(f"a signal's name does not begin with {taken!r}, as that of {name!r} does.")
     log = here().execution.log
     text = log.signals.get(name)
     if text is None:

@@ -21,6 +21,7 @@ from orchestrion.engine.perform import mismatch
 from orchestrion.engine.scope import REVIEW, Interrupted, Scope, Waits
 from orchestrion.engine.step import Step
 from orchestrion.errors import (
+    FundsExhausted,
     JournalMismatch,
     OrchestrionError,
     RunBusy,
@@ -31,7 +32,7 @@ from orchestrion.errors import (
     WorkflowError,
     WorkflowFailed,
 )
-from orchestrion.journal.protocol import Journal, NewRun, RunLog, RunRecord
+from orchestrion.journal.protocol import FUNDS, Journal, NewRun, RunLog, RunRecord
 
 T = TypeVar("T")
 
@@ -110,7 +111,8 @@ def one_step(step: Step[T]) -> Workflow[T]:
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One durable execution of a workflow. ``status``: running (interrupted), waiting, done, failed or cancelled.
 
-    A waiting run ``wants`` a signal, or a person's decision (``review``); ``question`` is what that person asks first.
+    A waiting run ``wants`` a signal, a person's decision (``review``), or money on its account (``funds``; ``error`` says how
+    much). ``question`` is what that person asks first.
 
     ``cost`` is the sum of its entries in nano-dollars, those of earlier processes included.
     """
@@ -129,6 +131,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def review(self) -> str | None:
         """The id of the review request that it waits for."""
         return self.wants.removeprefix(REVIEW) if self.wants and self.wants.startswith(REVIEW) else None
+
+    @property
+    def funds(self) -> str | None:
+        """The account whose limits it waits for."""
+        return self.wants.removeprefix(FUNDS) if self.wants and self.wants.startswith(FUNDS) else None
 
     @property
     def cost_usd(self) -> float:
@@ -160,6 +167,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             return f"needs information for request {self.review}: {self.question}"
         if self.review:
             return f"waits for a person to decide request {self.review}"
+        if self.funds:
+            return f"waits for money on account '{self.funds}'"
         return (
             f"waits for the signal '{self.wants}'" if self.wants else "was interrupted and goes on when it is run again"
         )
@@ -180,14 +189,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is started with. ``policies`` replaces those of steps, by the step's name."""
+    """What a run is started with. ``policies`` replaces those of steps, by the step's name.
+
+    Without an ``account``, one that was begun keeps its own; for another see ``House.account``.
+    """
 
     id: str
     task_id: str
     input: Any
     tags: Mapping[str, str] = {}
     reference: Any = None
-    account: str = "default"
+    account: str | None = None
     batch: str | None = None
     policies: Mapping[str, SavedPolicy] = {}
 
@@ -242,7 +254,7 @@ class Runner:
         self._live[start.id] = future
         try:
             log = await self._log(workflow, start, text, again=again)
-            run = log if isinstance(log, Run) else await self._execute(workflow, start, value, log)
+            run = log if isinstance(log, Run) else await self._perform(workflow, start, value, log)
             future.set_result(run)
             return run
         except asyncio.CancelledError:
@@ -271,7 +283,7 @@ class Runner:
                 task_id=start.task_id,
                 tags=start.tags,
                 reference=start.reference,
-                account=start.account,
+                account=self._house.account(start.account),
                 batch=start.batch,
                 policy=start.policy,
             )
@@ -293,6 +305,14 @@ class Runner:
                 return ended(now, workflow)
             raise
 
+    async def _perform(self, workflow: Workflow[Any], start: Start, value: Any, log: RunLog) -> Run:
+        try:
+            return await self._execute(workflow, start, value, log)
+        finally:
+            no = getattr(log, "no", None)
+            if no is not None:
+                self._house.ledger.ended(no)
+
     async def _execute(self, workflow: Workflow[Any], start: Start, value: Any, log: RunLog) -> Run:
         execution = Execution(
             self._house,
@@ -301,7 +321,7 @@ class Runner:
             run_id=start.id,
             task_id=start.task_id,
             tags=start.tags,
-            account=start.account,
+            account=log.account,
             policies=start.policies,
             reference=start.reference,
         )
@@ -320,9 +340,12 @@ class Runner:
             status = "running"
         except Waits as waits:
             status, wants, question = "waiting", waits.name, waits.question
+            execution.went_on()
             error = RunWaiting(f"run '{start.id}' waits: {waits.problem}") if waits.problem else None
         except RunCancelled as cancelled:
             status, error = "cancelled", cancelled
+        except FundsExhausted as short:
+            status, error, wants = "waiting", short, f"{FUNDS}{log.account}"
         except (StoreError, RunBusy):
             raise  # nothing can be written, or another process writes it
         except RunError as failed:
@@ -398,7 +421,7 @@ def ended(record: RunRecord, workflow: Workflow[Any]) -> Run:
 
 
 def _refuse_another(record: RunRecord, workflow: Workflow[Any], start: Start, text: bytes) -> None:
-    """An id stands for one run: the same workflow, input and policies."""
+    """An id stands for one run: the same workflow, input, policies and account."""
     way_out = "Use another id (--batch on the command line), or start it as it was."
     if record.workflow.rpartition(":")[2] != workflow.ref.rpartition(":")[2]:
         raise JournalMismatch(f"run '{record.id}' is a run of {record.workflow}, not of {workflow.ref}. {way_out}")
@@ -410,6 +433,10 @@ def _refuse_another(record: RunRecord, workflow: Workflow[Any], start: Start, te
     if record.policy != start.policy:
         raise JournalMismatch(
             f"run '{record.id}' was started with {_policies(record.policy)}, not with {_policies(start.policy)}. {way_out}"
+        )
+    if start.account is not None and record.account != start.account:
+        raise JournalMismatch(
+            f"run '{record.id}' was started on account '{record.account}', not on '{start.account}'. {way_out}"
         )
 
 

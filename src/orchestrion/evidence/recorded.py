@@ -16,6 +16,9 @@ from orchestrion.review.reviews import Reviews
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
+PROBES = "models-check/"
+"""How the ids of runs begin that `orchestrion models --check` makes: they are in the books, and no evidence of any work."""
+
 
 class Asked(NamedTuple):
     """One call that a step made: its attempt, or None where it was in flight when a process died.
@@ -41,7 +44,7 @@ class Asked(NamedTuple):
 
 
 def calls_of(database: Database, no: int) -> list[Asked]:
-    """Every call of a run in the order in which it was asked."""
+    """Every call of a run in the order in which it was asked; without those whose holds were refused: nobody was asked."""
     sql = queries("journal")
     attempts = {row[0]: row for row in database.read(sql["attempts"], (no,))}
     posts = {hold: (kind, amount) for hold, kind, amount in database.read(sql["posts"], (no,))}
@@ -52,6 +55,8 @@ def calls_of(database: Database, no: int) -> list[Asked]:
         inputs.setdefault((scope, step, n), unpack(stored))
         for hold, call in decode_calls(calls):
             row = attempts.get(hold)
+            if row is None and hold not in posts and not database.read(sql["held"], (hold,)):
+                continue
             attempt = decode_attempt(call, hold, row[2], row[4], row[5])[0] if row else None
             asked.append(
                 Asked(
@@ -100,9 +105,16 @@ def outcomes(database: Database, *, batch: str | None = None, content: Content =
 def recorded(
     database: Database, *, batch: str | None = None, no: int | None = None, content: Content = OPEN
 ) -> Iterator[Recorded]:
-    """The same, of all runs, of a batch, or of one run by its number, with texts as they are in the database."""
+    """The same, of all runs, of a batch, or of one run by its number, with texts as they are in the database.
+
+    What `orchestrion models --check` asked is no evidence: it is there only where its run is named.
+    """
     labels, sql = Labels.read(database, no=no), queries("evidence")
-    runs = database.read(sql["runs"], {"batch": batch}) if no is None else database.read(sql["run"], (no,))
+    runs = (
+        database.read(sql["runs"], {"batch": batch, "probes": PROBES})
+        if no is None
+        else database.read(sql["run"], (no,))
+    )
     for run in runs:
         yield from _of_run(database, labels, *run, digests=content.record == "digest")
 
@@ -158,7 +170,7 @@ def _of_run(
             tokens_estimated=attempt.usage.estimated if known else None,
             cost_usd=usd(attempt.cost + rounds.pop(person, 0)),
             latency_s=round(attempt.latency_s, 6),
-            step=_step(asked),
+            step=step_of(asked.scope, asked.step),
             run_id=run_id,
             attempt=seen[key],
             context=call.context,
@@ -188,10 +200,10 @@ def _comparable(asked: Asked) -> str | None:
     return answer if answer is not None and (asked.whole or is_digest(answer)) else None
 
 
-def _step(asked: Asked) -> str:
+def step_of(scope: str, step: str) -> str:
     """The step's name; what one of its checks asked is of "STEP~", so that nobody takes it for the step's own."""
-    before, tilde, _ = asked.scope.partition("~")
-    return before.rpartition("#")[0].rpartition("/")[2] + tilde if tilde else asked.step
+    before, tilde, _ = scope.partition("~")
+    return before.rpartition("#")[0].rpartition("/")[2] + tilde if tilde else step
 
 
 def _plain(text: str | None) -> str | None:

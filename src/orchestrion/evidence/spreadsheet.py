@@ -15,6 +15,9 @@ LONGEST_CELL = 32_000
 """Excel cuts a cell at 32,767 characters, and what is behind that runs over into others."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NEGATIVE = re.compile(r"-\d+(\.\d+)?")
+"""A plain number, which is no formula."""
+
 SEPARATORS = ",;\t|"
 BEYOND = "(behind the last)"
 """Stands for the column of cells that no column is there for: something in the row has slipped."""
@@ -33,7 +36,7 @@ def cell(text: str) -> str:
     text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "\ufffd", text)
     if len(text) > LONGEST_CELL:
         text = f"{text[:LONGEST_CELL]}… (cut here: {len(text) - LONGEST_CELL} characters more)"
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA) and not NEGATIVE.fullmatch(text) else text
 
 
 def uncell(text: str) -> str:

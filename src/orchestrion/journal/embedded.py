@@ -51,17 +51,19 @@ class EmbeddedRunLog:
         "_memory",
         "_mine",
         "_writer",
+        "account",
         "cost",
         "id",
         "no",
         "signals",
     )
 
-    def __init__(self, database: Database, no: int, run_id: str) -> None:
+    def __init__(self, database: Database, no: int, run_id: str, account: str) -> None:
         self._database = database
         self._writer = database.writer
         self.no = no
         self.id = run_id
+        self.account = account
         self.cost = 0
         self.signals: dict[str, str] = {}
         self._memory: dict[Key, StepMemory] | None = None
@@ -152,7 +154,7 @@ class EmbeddedJournal:
         return _run_record(self._database.read(self._sql["find"], (run_id,))[0])
 
     def start(self, new: NewRun) -> EmbeddedRunLog:
-        log = EmbeddedRunLog(self._database, self._database.serial(), new.id)
+        log = EmbeddedRunLog(self._database, self._database.serial(), new.id, new.account)
         now = time.time()
         tags = to_json(dict(new.tags)).decode() if new.tags else None
         reference = None if new.reference is None else to_json(new.reference).decode()
@@ -184,7 +186,7 @@ class EmbeddedJournal:
             raise RunBusy(
                 f"run '{run_id}' is being performed by another process. Wait for it, or end that process first."
             )
-        log = EmbeddedRunLog(self._database, no, run_id)
+        log = EmbeddedRunLog(self._database, no, run_id, taken[0][9])
         log._mine = True
         log.remember(cost=taken[0][-1], forget_failures=forget_failures)
         return log
@@ -243,6 +245,9 @@ def _recall(
     """Add one Ask to what is remembered of a step."""
     memory.turns += 1
     before = len(memory.history)
+    calls = list(calls)
+    if not calls:
+        memory.short, memory.forgotten = not forget_failures, memory.forgotten + forget_failures
     for hold, call in calls:
         row = attempts.get(hold)
         if row is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrion.domain import Attempt, Call
 from orchestrion.errors import UsageError
-from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory, done_future
+from orchestrion.journal.protocol import FUNDS, Key, NewRun, RunRecord, StepMemory, done_future
 
 
 @dataclass(slots=True)
@@ -35,6 +35,10 @@ class MemoryRunLog:
     _forgot: bool = False
     _done: asyncio.Future[None] | None = None
 
+    @property
+    def account(self) -> str:
+        return self.new.account
+
     def recall(self, key: Key) -> StepMemory | None:
         if key not in self._left:
             return None
@@ -46,6 +50,9 @@ class MemoryRunLog:
         memory = StepMemory(asks[0][0], asks[0][1], turns=len(asks))
         for _, _, calls in asks:
             before = len(memory.history)
+            if not calls:
+                memory.short = not self._forget_failures
+                memory.forgotten += self._forget_failures
             for hold, call in calls:
                 if hold not in self.attempts:
                     memory.lost += ((hold, call),)
@@ -164,7 +171,8 @@ class MemoryJournal:
         return [
             found
             for found, log in self.runs.items()
-            if log.status == "waiting" and not log.owned and log.wants in log.signals and run_id in (None, found)
+            if log.status == "waiting" and not log.owned and run_id in (None, found)
+            if log.wants in log.signals or (log.wants or "").startswith(FUNDS)
         ]
 
     def _log(self, run_id: str) -> MemoryRunLog:

@@ -15,6 +15,9 @@ import msgspec
 
 from orchestrion.domain import Attempt, Call, Money
 
+FUNDS = "funds "
+"""What a run wants that waits for money: this, and the account."""
+
 
 class Key(msgspec.Struct, frozen=True, order=True):
     """Where a step was called: the branch of the run, the step's name, and how many calls of it came before there."""
@@ -34,7 +37,8 @@ class StepMemory:
     ``history`` lists the attempts in the order in which they were asked; ``lost`` the calls without one, by their holds: in
     flight when a process died (booked in full, and asked again), or put to a person. The ``value`` of an attempt is not stored: the
     engine parses its output again. ``forgotten`` counts failures left out because they are to be asked again. ``before``
-    says of each hold how many attempts of the history were there when its Ask was made: what its checks could see.
+    says of each hold how many attempts of the history were there when its Ask was made: what its checks could see. ``short``: it
+    could not be paid, and the workflow's code went on without it.
     """
 
     digest: str
@@ -47,6 +51,7 @@ class StepMemory:
     lost: tuple[tuple[int, Call], ...] = ()
     forgotten: int = 0
     before: dict[int, int] = field(default_factory=dict)
+    short: bool = False
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +72,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One run as the journal has it. ``cost`` is the sum of its entries, in nano-dollars.
 
-    ``wants`` is the signal that it waits for, or "review ID"; ``question`` what a person asks of the task's owner.
+    ``wants`` is the signal that it waits for, "review ID" or "funds ACCOUNT"; ``question`` what a person asks of the task's
+    owner; ``error`` also why it waits.
     """
 
     id: str
@@ -98,6 +104,11 @@ class RunLog(Protocol):
     cost: Money
     signals: dict[str, str]
 
+    @property
+    def account(self) -> str:
+        """The account of the run."""
+        ...
+
     def recall(self, key: Key) -> StepMemory | None:
         """What is remembered of a step's call."""
         ...
@@ -110,7 +121,7 @@ class RunLog(Protocol):
         ...
 
     def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
-        """Note calls that are about to be made, each with its hold."""
+        """Note calls that are about to be made, each with its hold; none where there was no money, and the code went on."""
         ...
 
     def attempt(self, attempt: Attempt, *, checked: bool) -> None:
@@ -171,7 +182,8 @@ class Journal(Protocol):
         ...
 
     def ready(self, run_id: str | None = None) -> list[str]:
-        """Ids of the waiting runs (or this one, if it is among them) whose signal or decision has come, or whose deadline has passed."""
+        """Ids of the waiting runs (or this one, if it is among them) whose signal or decision has come, whose deadline has
+        passed, or that wait for money: whether there is enough is found out by asking."""
         ...
 
     async def cancel(self, run_id: str) -> None:

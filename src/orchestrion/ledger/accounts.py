@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from orchestrion.domain import Money, dollars
-
-Unit: TypeAlias = Literal["money", "tokens", "attention"]
-"""What a limit counts: nano-dollars, tokens, or seconds of people's attention."""
-
-Period: TypeAlias = Literal["run", "day", "week", "month", "forever"]
-"""How long a limit counts before it begins anew."""
-
-Class: TypeAlias = Literal["critical", "standard", "background"]
-"""Who is served first where money is scarce."""
+from orchestrion.limits import Class as Class  # the settings write these words, and stand below
+from orchestrion.limits import Period as Period
+from orchestrion.limits import Unit as Unit
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 PERIODS: tuple[Period, ...] = get_args(Period)
@@ -35,8 +28,6 @@ WAIT_S = 60.0
 
 WARN = (0.5, 0.8, 0.95)
 """The fractions of a limit at which people are told, where accounts say nothing."""
-
-NAME = re.compile(r"[\w.@:+-]+(/[\w.@:+-]+)*")
 
 
 class Amounts(NamedTuple):
@@ -111,6 +102,7 @@ class Tree:
         self.accounts: Mapping[str, Account] = {one.name: one for one in sorted(accounts, key=lambda one: one.name)}
         self.limited = any(one.caps for one in self.accounts.values())
         self._paths: dict[str, Path] = {}
+        self._units: dict[str, frozenset[Unit]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.accounts
@@ -163,6 +155,13 @@ class Tree:
         for account in self.path(name):
             for cap in account.caps:
                 yield account, cap
+
+    def units(self, name: str) -> frozenset[Unit]:
+        """What the limits above an account count: nothing, and no call on it needs to be weighed."""
+        units = self._units.get(name)
+        if units is None:
+            units = self._units[name] = frozenset(cap.unit for _, cap in self.caps(name))
+        return units
 
 
 def ancestors(name: str) -> tuple[str, ...]:

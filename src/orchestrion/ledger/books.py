@@ -13,7 +13,19 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from orchestrion.domain import Money
-from orchestrion.ledger.accounts import UNITS, Account, Amounts, Cap, Key, Line, Tree, amount_text, limit_text, span
+from orchestrion.ledger.accounts import (
+    UNITS,
+    Account,
+    Amounts,
+    Cap,
+    Key,
+    Line,
+    Path,
+    Tree,
+    amount_text,
+    limit_text,
+    span,
+)
 from orchestrion.ledger.protocol import Posting
 from orchestrion.store.queries import queries
 from orchestrion.store.session import Row, Session
@@ -78,13 +90,42 @@ class Applied(msgspec.Struct):
 class _Balance:
     """A balance within a transaction; ``there``: whether it has a row yet."""
 
-    __slots__ = ("before", "cap", "held", "line", "settled", "there")
+    __slots__ = ("before", "cap", "held", "line", "settled", "there", "unit")
 
     def __init__(self, line: Line, row: tuple[int, int] | None) -> None:
         self.line = line
+        self.unit = line.unit
+        self.cap = line.cap
         self.there = row is not None
         self.settled, self.held = row or (0, 0)
         self.before = self.settled
+
+
+class _Page:
+    """The balances that a batch touches."""
+
+    __slots__ = ("_accounts", "_sql", "balances", "session", "tree")
+
+    def __init__(self, session: Session, tree: Tree) -> None:
+        self.session = session
+        self.tree = tree
+        self.balances: dict[Key, _Balance] = {}
+        self._accounts: dict[str, tuple[Path, list[_Balance]]] = {}
+        self._sql = queries("ledger")["balance"]
+
+    def rows(self, account: str, at: float) -> list[_Balance]:
+        """Every balance above a call on an account at a moment."""
+        known = self._accounts.get(account)
+        if known is None or not known[0].start <= at < known[0].end:
+            path = self.tree.limits(account, at)
+            rows = [self.balances.get(line.key) or self._load(line) for line in path.lines]
+            known = self._accounts[account] = path, rows
+        return known[1]
+
+    def _load(self, line: Line) -> _Balance:
+        found: Any = self.session.execute(self._sql, line.key)
+        row = self.balances[line.key] = _Balance(line, found[0] if found else None)
+        return row
 
 
 class Books:
@@ -137,12 +178,13 @@ class Books:
         before = self._tree
         tree = self.tree(session)
         since, version = self._exact
-        if number < since or tree.version != version:
+        exact = number >= since and tree.version == version
+        if not exact:
             moves = self._found(session, batch, tree)  # it was put by somebody who did not know these limits
         if not moves:
             return None if tree is before else Applied(set(), {}, [], tree)
-        balances: dict[Key, _Balance] = {}
-        refused: set[int] = set()
+        page = _Page(session, tree)
+        refused = set() if exact else self._over_run_limits(session, batch, tree)
         moved: set[int] = set()
         for move in moves:
             if move.hold in self._refused or move.hold in refused:
@@ -150,15 +192,15 @@ class Books:
             if type(move) is Moving:
                 if move.hold not in moved:  # a second post changes nothing
                     moved.add(move.hold)
-                    self._move(session, tree, balances, move)
-            elif not self._set(session, tree, balances, move):
+                    self._move(page, move)
+            elif not self._set(page, move):
                 refused.add(move.hold)
         if refused or self._refused:
             self._refused |= refused
             batch["hold"] = [row for row in batch.get("hold", ()) if row[0] not in refused]
             batch["post"] = [row for row in batch.get("post", ()) if row[0] not in self._refused]
-        warned = self._write(session, tree, balances)
-        seen = {key: (one.settled, one.held) for key, one in balances.items()}
+        warned = self._write(page)
+        seen = {key: (one.settled, one.held) for key, one in page.balances.items()}
         return Applied(refused, seen, warned, None if tree is before else tree)
 
     def _found(self, session: Session, batch: dict[str, list[Row]], tree: Tree) -> list[Move]:
@@ -180,52 +222,60 @@ class Books:
             )
         return moves
 
-    def _set(self, session: Session, tree: Tree, balances: dict[Key, _Balance], move: Setting) -> bool:
+    def _over_run_limits(self, session: Session, batch: dict[str, list[Row]], tree: Tree) -> set[int]:
+        """Holds of a batch that pass the limit of a run, where who held them did not know it."""
+        over: set[int] = set()
+        taken: dict[tuple[Any, Key], int] = {}
+        for hold, account, money, run, at, tokens, attention in batch.get("hold", ()):
+            for line in tree.limits(account, at).of_run:
+                asked = (money, tokens, attention)[line.unit]
+                place = (hold if run is None else run, line.key)
+                if place not in taken:
+                    [sums] = session.execute(self._sql["spent_of_run"], (run,))
+                    taken[place] = sums[line.unit] + sums[line.unit + 3]
+                if asked and taken[place] + asked > line.cap:
+                    over.add(hold)
+                else:
+                    taken[place] += asked
+        return over
+
+    def _set(self, page: _Page, move: Setting) -> bool:
         """Set money aside on every line above; False, and nothing done, where it does not fit on one."""
-        lines = tree.limits(move.account, move.at).lines
-        rows = [balances.get(line.key) or self._load(session, balances, line) for line in lines]
-        for line, row in zip(lines, rows, strict=True):
-            asked = move.asked[line.unit]
-            if asked and row.settled + row.held + asked > line.cap:
+        asked, rows = move.asked, page.rows(move.account, move.at)
+        for row in rows:
+            amount = asked[row.unit]
+            if amount and row.settled + row.held + amount > row.cap:
                 return False
-        for line, row in zip(lines, rows, strict=True):
-            row.held += move.asked[line.unit]
+        for row in rows:
+            row.held += asked[row.unit]
+            row.there = True
         return True
 
-    def _move(self, session: Session, tree: Tree, balances: dict[Key, _Balance], move: Moving) -> None:
+    def _move(self, page: _Page, move: Moving) -> None:
         """Let a hold go and settle what it took, on every line on which it was set aside."""
         account, at, held, spent = move.account, move.at, move.held, move.spent
         if account is None:
-            found = session.execute(self._sql["find_hold"], (move.hold,))
+            found = page.session.execute(self._sql["find_hold"], (move.hold,))
             if not found or found[0][8] is not None:
                 return  # never held; or posted before: a second post changes nothing
             account, at, held = found[0][0], found[0][1], Amounts(*found[0][2:5])
-        for line in tree.limits(account, at).lines:
-            row = balances.get(line.key) or self._load(session, balances, line)
-            if row.there or row.held:  # else the limit came later than the hold's window
-                row.held -= held[line.unit]
-                row.settled += spent[line.unit]
+        for row in page.rows(account, at):
+            if row.there:  # else the limit came later than the hold's window
+                row.held -= held[row.unit]
+                row.settled += spent[row.unit]
 
-    def _load(self, session: Session, balances: dict[Key, _Balance], line: Line) -> _Balance:
-        found: Any = session.execute(self._sql["balance"], line.key)
-        row = balances[line.key] = _Balance(line, found[0] if found else None)
-        return row
-
-    def _write(self, session: Session, tree: Tree, balances: dict[Key, _Balance]) -> list[Warned]:
-        rows = [
-            (*key, one.line.start, one.settled, one.held)
-            for key, one in balances.items()
-            if one.there or one.settled or one.held
-        ]
-        session.executemany(self._sql["put_balance"], rows)
+    def _write(self, page: _Page) -> list[Warned]:
+        balances = page.balances
+        rows = [(*key, one.line.start, one.settled, one.held) for key, one in balances.items() if one.there]
+        page.session.executemany(self._sql["put_balance"], rows)
         warned = []
         for key, one in balances.items():
             if one.settled <= one.before:
                 continue
-            for fraction in tree.warn(key[0]):
-                mark = fraction * one.line.cap
-                if one.before < mark <= one.settled and self._warn(session, key, fraction):
-                    warned.append(Warned(key, fraction, one.settled, one.line.cap))
+            for fraction in page.tree.warn(key[0]):
+                mark = fraction * one.cap
+                if one.before < mark <= one.settled and self._warn(page.session, key, fraction):
+                    warned.append(Warned(key, fraction, one.settled, one.cap))
         return warned
 
     def _warn(self, session: Session, key: Key, fraction: float) -> bool:

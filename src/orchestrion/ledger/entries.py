@@ -30,7 +30,6 @@ class EntryLedger(LocalLedger):
         super().__init__(Tree(version=-1))
         with database.reading() as session:
             self._adopt(self._looker.tree(session))
-            self._floor = self._looker.latest(session)
         database.writer.applied = self._applied
 
     def refused(self, holds: Sequence[int]) -> bool:
@@ -54,17 +53,13 @@ class EntryLedger(LocalLedger):
             return  # it was never held
         super().post(hold, spent, kind=kind)
 
-    def _note(
-        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool
-    ) -> int | None:
+    def _note(self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool) -> int:
         batch = self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
         if limited:
             self._put("move", Setting(hold, account, at, asked))
         return batch
 
-    def _noted(
-        self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None
-    ) -> int | None:
+    def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         batch = self._put("post", (hold, kind, spent[0], self._now(), spent[1], spent[2]))
         if opened:
             self._put("move", Moving(hold, opened[0], opened[1], opened[2], spent))
@@ -94,6 +89,8 @@ class EntryLedger(LocalLedger):
     def _adopt(self, tree: Tree) -> None:
         """Decide by these accounts and limits from now on."""
         self.tree = tree
+        with self._database.reading() as session:
+            self._floor = max(self._floor, self._looker.latest(session))  # whose balances were counted anew
         self._purses.clear()
         self._runs.clear()
         self._books.known(tree, self._database.writer.batch)
@@ -108,8 +105,8 @@ class EntryLedger(LocalLedger):
             opened = self._open.pop(hold, None)
             if opened:
                 for balance in opened[3]:
-                    if balance.key[2] == "run":
-                        balance.move(0, -opened[2][balance.unit], None)
+                    if balance.of_run:
+                        balance.move(0, -opened[2][balance.unit], batch)
         self._refused |= result.refused
         self.warnings += result.warned
         if result.tree and result.tree.version > self.tree.version:

@@ -161,17 +161,13 @@ class Case:
 class LeasedLedger(LocalLedger):
     """The ledger of a process whose accounts stand on Postgres. ``close`` gives back what it has."""
 
-    def __init__(self, database: Database, address: str) -> None:
-        """Open it, and post what dead processes left. Where the server is away, the first call that wants money hears of it.
-
-        Raises StoreError for an address that is none, and where psycopg is missing.
-        """
+    def __init__(self, database: Database, shared: Postgres) -> None:
+        """Post what dead processes left. Where the server is away, the first call that wants money hears of it."""
         self._database = database
         self._put = database.writer.put
         self._serial = database.serial  # type: ignore[method-assign]  # the same, with one call less
-        [(token,)] = database.read(queries("leases")["token"], (database.process,))
-        self.shared = Postgres(address, token=token)
-        self._lender = Lender(self.shared)
+        self._shared = shared
+        self._lender = Lender(shared)
         self._away: StoreError | None = None
         super().__init__(Tree(version=-1))
         try:
@@ -179,7 +175,7 @@ class LeasedLedger(LocalLedger):
             self.tree = self._lender.look(()).tree
         except StoreError as error:
             self._away = error
-        self._process = self.shared.process
+        self._process = self._shared.process
         self._leases: dict[str, Lease] = {}
         self._slices: dict[int, Slice] = {}
         self._carved: dict[int, tuple[Slice, Amounts, tuple[Balance, ...], tuple[Balance, ...]]] = {}
@@ -231,7 +227,7 @@ class LeasedLedger(LocalLedger):
             balance.settled += spent[balance.unit]
             balance.held -= spent[balance.unit]
         for balance in of_run:
-            balance.move(spent[balance.unit], -asked[balance.unit], None)
+            balance.move(spent[balance.unit], -asked[balance.unit], 0)
         if slice.retired and not slice.open:
             self._wake.set()
         if self._queue:
@@ -248,10 +244,10 @@ class LeasedLedger(LocalLedger):
                 await self._database.writer.durable()
                 told = [*self._unwanted, *(one.told() for one in self._slices.values())]
                 await self._carry_out(Errand(told=told, owed=self._owed(), wanted=self._said))
-                await self.shared.close()
+                await self._shared.close()
         finally:
             self._thread.shutdown()
-            self.shared.connection.close()
+            self._shared.connection.close()
 
     # Carving
 
@@ -286,7 +282,7 @@ class LeasedLedger(LocalLedger):
         slice.tokens -= asked[1]
         slice.open += 1
         for balance in of_run:
-            balance.move(0, asked[balance.unit], None)
+            balance.move(0, asked[balance.unit], 0)
         self._carved[hold] = (slice, asked, purse.balances, of_run)
         return hold
 
@@ -349,7 +345,7 @@ class LeasedLedger(LocalLedger):
             except StoreError as error:
                 self._away = error
             except Exception as error:  # a bug of ours: whoever waits must hear of it
-                self._away = StoreError(f"the ledger on {self.shared.name} failed: {type(error).__name__}: {error}.")
+                self._away = StoreError(f"the ledger on {self._shared.name} failed: {type(error).__name__}: {error}.")
             if self._away:
                 await asyncio.sleep(TICK_S)
 
@@ -486,7 +482,7 @@ class LeasedLedger(LocalLedger):
     def _silent(self) -> StoreError | None:
         """Why the server says nothing, where it does not."""
         if self._away is None and self._since is not None and time.monotonic() - self._since > SILENT_S:
-            return StoreError(f"the ledger's server {self.shared.name} has not answered for {SILENT_S:.0f} s. {KEPT}")
+            return StoreError(f"the ledger's server {self._shared.name} has not answered for {SILENT_S:.0f} s. {KEPT}")
         return self._away
 
 

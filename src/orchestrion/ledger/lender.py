@@ -95,12 +95,19 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     wanted: bool = False
 
 
+class _Slices(Books):
+    """Books of slices. A limit of a run is kept by the machine that performs it."""
+
+    def _over_run_limits(self, session: Session, batch: dict[str, list[Row]], tree: Tree) -> set[int]:
+        return set()
+
+
 class Lender:
     """The shared ledger as one process deals with it. Used by one thread at a time."""
 
     def __init__(self, shared: Postgres) -> None:
         self._shared = shared
-        self._books = Books()
+        self._books = _Slices()
         self._sql = queries("shared") | {f"books.{name}": text for name, text in queries("ledger").items()}
 
     def look(self, accounts: Sequence[str]) -> News:

@@ -27,11 +27,24 @@ NOTHING = Amounts(0)
 class Balance:
     """What is settled and held against one limit in one window, as this process knows it.
 
-    ``pending`` holds what this process has moved and the store has not confirmed, by batch; ``parked`` is what is held for
-    questions to people, and stays so until somebody decides.
+    What this process has moved and the store has not confirmed is added up for the batch that gathers (``batch``), and for
+    those before it. ``parked`` is what is held for questions to people, and stays so until somebody decides.
     """
 
-    __slots__ = ("cap", "held", "key", "parked", "pending", "settled", "unit")
+    __slots__ = (
+        "batch",
+        "cap",
+        "flying_held",
+        "flying_settled",
+        "held",
+        "key",
+        "new_held",
+        "new_settled",
+        "of_run",
+        "parked",
+        "settled",
+        "unit",
+    )
 
     def __init__(self, line: Line, settled: int, held: int) -> None:
         self.key: Key = line.key
@@ -40,26 +53,34 @@ class Balance:
         self.settled = settled
         self.held = held
         self.parked = 0
-        self.pending: dict[int, list[int]] = {}
+        self.of_run = line.key[2] == "run"
+        self.batch = -1
+        self.new_settled = self.new_held = self.flying_settled = self.flying_held = 0
 
-    def move(self, settled: int, held: int, batch: int | None) -> None:
-        """Settle and hold so much more; ``batch`` is the one that will confirm it (None: it is confirmed)."""
+    def move(self, settled: int, held: int, batch: int) -> None:
+        """Settle and hold so much more; ``batch`` is the one that will confirm it."""
         self.settled += settled
         self.held += held
-        if batch is not None:
-            pending = self.pending.get(batch)
-            if pending is None:
-                self.pending[batch] = [settled, held]
-            else:
-                pending[0] += settled
-                pending[1] += held
+        if self.batch != batch:
+            self.batch = batch
+            self.flying_settled += self.new_settled
+            self.flying_held += self.new_held
+            self.new_settled = self.new_held = 0
+        self.new_settled += settled
+        self.new_held += held
+
+    @property
+    def pending(self) -> bool:
+        """Whether something of it is not confirmed yet."""
+        return bool(self.new_settled or self.new_held or self.flying_settled or self.flying_held)
 
     def confirm(self, batch: int, settled: int, held: int) -> None:
-        """What the store says after a batch, and what has gathered since."""
-        for number in [number for number in self.pending if number <= batch]:
-            del self.pending[number]
-        self.settled = settled + sum(one[0] for one in self.pending.values())
-        self.held = held + sum(one[1] for one in self.pending.values())
+        """What the store says after a batch, and what has gathered since. One batch is on its way at a time."""
+        self.flying_settled = self.flying_held = 0
+        if self.batch <= batch:
+            self.new_settled = self.new_held = 0
+        self.settled = settled + self.new_settled
+        self.held = held + self.new_held
 
     def fits(self, amount: int) -> bool:
         """Whether so much can be held now."""
@@ -112,15 +133,11 @@ class LocalLedger:
     def _serial(self) -> int:
         raise NotImplementedError
 
-    def _note(
-        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool
-    ) -> int | None:
-        """Note a hold; the batch that confirms it, None where it stands at once."""
+    def _note(self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool) -> int:
+        """Note a hold; the batch that confirms it."""
         raise NotImplementedError
 
-    def _noted(
-        self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None
-    ) -> int | None:
+    def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         """Note a post; the batch that confirms it."""
         raise NotImplementedError
 
@@ -166,7 +183,8 @@ class LocalLedger:
             async with asyncio.timeout(wait_s):
                 return await waiter.future
         except TimeoutError:
-            return None
+            future = waiter.future
+            return future.result() if future.done() and not future.cancelled() else None  # served at the last moment
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled():
                 for hold in waiter.future.result() or ():  # served and cancelled at one moment: nobody calls
@@ -183,7 +201,8 @@ class LocalLedger:
             held = opened[2]
             for balance in opened[3]:
                 unit = balance.unit
-                balance.move(spent[unit], -held[unit], None if balance.key[2] == "run" else batch)
+                if spent[unit] or held[unit]:
+                    balance.move(spent[unit], -held[unit], batch)
             if self._queue:
                 self._serve_soon()
 
@@ -285,7 +304,8 @@ class LocalLedger:
         above = self._above(purse, run)
         total = demands[0] if len(demands) == 1 else Amounts(*map(sum, zip(*demands, strict=True)))
         for balance in above:
-            if not balance.fits(total[balance.unit]):
+            amount = total[balance.unit]
+            if amount and balance.settled + balance.held + amount > balance.cap:
                 return None
         if total[0] > purse.largest:
             purse.largest = total[0]
@@ -294,7 +314,9 @@ class LocalLedger:
             hold = self._serial()
             batch = self._note(hold, purse.account, asked, run, now, limited=True)
             for balance in above:
-                balance.move(0, asked[balance.unit], None if balance.key[2] == "run" else batch)
+                amount = asked[balance.unit]
+                if amount:
+                    balance.move(0, amount, batch)
             self._open[hold] = (purse.account, now, asked, above)
             holds.append(hold)
         return holds

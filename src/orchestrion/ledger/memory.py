@@ -35,17 +35,13 @@ class MemoryLedger(LocalLedger):
         self._holds += 1
         return self._holds
 
-    def _note(
-        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool
-    ) -> int | None:
+    def _note(self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool) -> int:
         entry = self._held[hold] = Entry(hold, "hold", account, asked[0], run)
         self.entries.append(entry)
-        return None
+        return 0
 
-    def _noted(
-        self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None
-    ) -> int | None:
+    def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         held = self._held.pop(hold, None)
         if held:
             self.entries.append(Entry(hold, kind, held.account, spent[0], held.run))
-        return None
+        return 0

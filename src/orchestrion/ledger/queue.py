@@ -111,7 +111,8 @@ class Queue:
                 blocked.update(served.blocked)
                 continue
             self.remove(waiter)
-            waiter.future.set_result(served.holds)
+            if not waiter.future.done():  # else its time is over, and nobody listens
+                waiter.future.set_result(served.holds)
             if served.holds is not None:
                 self._pass_over(line)
 

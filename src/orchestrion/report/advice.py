@@ -41,6 +41,10 @@ def _of_runs(report: Report) -> Iterator[Advice]:
 WAITS: dict[WaitKind, tuple[str, str]] = {
     "review": ("answer the reviews", "people's decisions are what these tasks wait for"),
     "information": ("answer the open questions", "a person asked for information that only the task's owner has"),
+    "money": (
+        "raise the limit that tasks wait at",
+        "there is no money for them on their account; then the same run command",
+    ),
     "signal": ("give the waiting runs what they wait for", "they go on when their signal has come"),
 }
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from orchestrion.journal.codec import unpack
+from orchestrion.journal.protocol import FUNDS
 from orchestrion.report.facts import Case, Ended, Waiting
 
 SAID = {"needs_information": "informed", "needs_person": "personal"}
@@ -60,7 +61,7 @@ def _ending(run: RunRow, replied: set[tuple[str, str]]) -> tuple[str, str]:
     """How a run ended, and why where it did not answer."""
     match run.status:
         case "done":
-            return _of_result(run)
+            return _of_result(run.result)
         case "failed":
             error = run.error or "it says no reason"
             step = error.removeprefix("step '").partition("'")[0] if error.startswith("step '") else None
@@ -71,8 +72,13 @@ def _ending(run: RunRow, replied: set[tuple[str, str]]) -> tuple[str, str]:
             return "unfinished", ""
 
 
-def _of_result(run: RunRow) -> tuple[str, str]:
-    text = unpack(run.result)
+def is_answer(stored: str | bytes | None) -> bool:
+    """Whether a finished run's result is an answer: it does not say that information, or a person, is needed."""
+    return _of_result(stored)[0] == "answered"
+
+
+def _of_result(stored: str | bytes | None) -> tuple[str, str]:
+    text = unpack(stored)
     if text is None or not any(word in text for word in SAID):
         return "answered", ""
     result = from_json(text)
@@ -92,6 +98,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _waiting(run: RunRow) -> Waiting:
     wants = run.wants or ""
+    if wants.startswith(FUNDS):
+        account, why = wants.removeprefix(FUNDS), run.error or ""
+        command = why.partition("`")[2].partition("`")[0] or f"orchestrion budget show {account}"
+        return Waiting(kind="money", run=run.id, task=run.task, wants=account, since=run.updated, command=command)
     return Waiting(
         kind="signal",
         run=run.id,

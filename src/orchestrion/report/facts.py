@@ -10,7 +10,7 @@ import msgspec
 from orchestrion.domain import Money, dollars, storable, usd
 
 Simulated: TypeAlias = Literal["all", "some", "none"]
-WaitKind: TypeAlias = Literal["review", "information", "signal"]
+WaitKind: TypeAlias = Literal["review", "information", "money", "signal"]
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,10 +25,16 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over calls.
 
-    ``calls`` = ``accepted`` + ``refused`` + ``unused`` + ``failed`` + ``lost`` + ``unsent`` + ``open``. *unused*: passed its
-    checks, and another was taken; *failed*: no answer, or a person's rejection or question; *lost*: in flight when a
-    process died; *unsent*: certainly not charged. ``cost`` is the sum of the entries; ``unknown`` the part of it that is
-    booked in full because nobody knows what was charged; ``held`` is set aside for open calls and no cost yet.
+    ``calls`` = ``accepted`` + ``refused`` + ``unused`` + ``failed`` + ``declined`` + ``lost`` + ``unsent`` + ``open``. *unused*:
+    passed its checks, and another was taken, or its run has not taken it yet; *failed*: no answer; *declined*: a person rejected
+    it, asked back, or let the deadline pass; *lost*: in flight when a process died; *unsent*: certainly not charged.
+
+    ``cost`` is the sum of the entries; ``unknown`` the part of it that is booked in full because nobody knows what was
+    charged, ``checks`` the part of checks' own calls, ``wages`` people's part, for ``minutes`` of theirs. ``held`` is set
+    aside for open calls and no cost yet. ``reserved`` + ``over`` = ``cost`` + ``released`` + ``held``: what was set aside at
+    most, what was billed above it, and what came back, ``voided`` of that for calls that were not made.
+
+    ``tokens`` are those of ``counted`` calls: the others' are not known, or they have none.
     """
 
     calls: int = 0
@@ -36,12 +42,23 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     refused: int = 0
     unused: int = 0
     failed: int = 0
+    declined: int = 0
     lost: int = 0
     unsent: int = 0
     open: int = 0
     tokens: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    counted: int = 0
     cost: Money = 0
     unknown: Money = 0
+    checks: Money = 0
+    wages: Money = 0
+    minutes: float = 0.0
+    reserved: Money = 0
+    released: Money = 0
+    voided: Money = 0
+    over: Money = 0
     held: Money = 0
 
 
@@ -64,6 +81,13 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     figures: Figures
     simulated: bool = False
     quality: Estimate | None = None
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a part of the money went: an account, or what calls were spent on."""
+
+    name: str
+    figures: Figures
 
 
 class Refusals(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,9 +134,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that waits: for a person's review, for information from the task's owner, or for a signal.
+    """A run that waits: for a person's review, for information from the task's owner, for money, or for a signal.
 
-    ``wants`` is what is waited for (a signal's name, a reviewer, a question), ``command`` what answers it.
+    ``wants`` is what is waited for (a signal's name, a reviewer, a question, an account), ``command`` what answers it.
     """
 
     kind: WaitKind
@@ -204,7 +228,8 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the page shows. ``cells`` sum to ``figures``, ``ended`` to ``tasks``.
+    """Everything that the page shows. ``cells``, ``accounts`` and ``kinds`` (what calls were spent on) sum to ``figures``,
+    ``ended`` to ``tasks``.
 
     ``ways`` are those of a replay, the reported policy first; nothing of a replay was spent. ``left_out`` are workers that
     were not recorded on every task, ``incomplete`` counts tasks left out because they lack a worker;
@@ -230,6 +255,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     waiting: tuple[Waiting, ...]
     simulated: Simulated
     people: tuple[Asked, ...] = ()
+    accounts: tuple[Part, ...] = ()
+    kinds: tuple[Part, ...] = ()
     ways: tuple[Way, ...] = ()
     left_out: tuple[str, ...] = ()
     incomplete: int = 0
@@ -251,6 +278,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(spent, key=lambda worker: -spent[worker])
 
     @property
+    def rehearsed(self) -> bool:
+        """Whether every dollar but people's wages is simulated."""
+        people = {one.worker for one in self.people}
+        return all(cell.simulated for cell in self.cells if cell.figures.cost and cell.worker not in people)
+
+    @property
     def wages(self) -> Money:
         """People's part of the cost."""
         return sum(one.wages for one in self.people)
@@ -270,7 +303,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return dollars(amount) + (" (simulated)" if self.simulated == "all" else "")
 
 
-AMOUNTS = frozenset({"cost", "unknown", "held", "by_step", "wages"})
+AMOUNTS = frozenset({"cost", "unknown", "held", "by_step", "wages", "checks", "reserved", "released", "voided", "over"})
 
 
 def plain(report: Report) -> dict[str, Any]:

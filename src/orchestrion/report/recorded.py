@@ -4,47 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
-from pydantic_core import from_json
 
-from orchestrion.domain import Outcome, Price, Usage, Verdict, dollars
-from orchestrion.evidence.recorded import recorded
+from orchestrion.domain import Outcome, Price, dollars
+from orchestrion.evidence.recorded import PROBES, recorded
 from orchestrion.report.advice import advise
+from orchestrion.report.calls import KINDS, BookedCall, calls_of_runs
 from orchestrion.report.endings import RunRow, endings
-from orchestrion.report.facts import Alone, Asked, Cell, Quality, Report, Simulated, Waiting, total
+from orchestrion.report.facts import Alone, Asked, Cell, Part, Quality, Report, Simulated, Waiting, total
 from orchestrion.report.frontier import FrontierAlone
 from orchestrion.report.intervals import share
-from orchestrion.report.tally import Counted, Tally
+from orchestrion.report.tally import Tally, sums_by
 from orchestrion.report.words import summarise, with_words
 from orchestrion.settings import Settings
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
 
-class CallRow(NamedTuple):
-    """A call as report.sql reads it: ``added`` tells a correction from the plain task."""
-
-    run: int
-    scope: str
-    step: str
-    n: int
-    hold: int
-    worker: str
-    added: int
-    accepted: int | None
-    body: str | None
-    kind: str | None
-    amount: int | None
-    held: int | None
-    person: int
-
-
 def newest_batch(database: Database) -> tuple[str | None, int]:
     """The batch of the newest run (None: it has none), and how many batches there are."""
-    rows = database.read(queries("report")["newest"])
+    rows = database.read(queries("report")["newest"], {"probes": PROBES})
     return rows[0] if rows else (None, 0)
 
 
@@ -64,10 +45,12 @@ def report_runs(
     asked and have not answered; other waiting runs wait for their signals.
     """
     named = {"batch": batch, "run": run}
-    runs = [RunRow(*row) for row in database.read(queries("report")["runs"], named)]
+    found = [RunRow(*row) for row in database.read(queries("report")["runs"], named)]
+    runs = [one for one in found if run or not one.id.startswith(PROBES)]
     tally, alone = Tally(), FrontierAlone(prices, frontier=frontier)
     visits: Counter[str] = Counter()
-    replied = _count(database.read(queries("report")["calls"], named), runs, tally, alone, visits)
+    calls = list(calls_of_runs(database, **named))
+    replied = _count(calls, tally, alone, visits)
     scored = _scored(database, runs, batch=batch, run=run)
     ended, cases, waiting = endings(runs, replied, reviews)
     simulated = {name for name, model in settings.models.items() if model.model == "simulated"}
@@ -97,62 +80,30 @@ def report_runs(
         cases=cases,
         waiting=waiting,
         people=people,
-        simulated=_simulated(settings, {cell.worker for cell in cells if cell.figures.cost}, simulated),
+        accounts=_parts(calls, lambda call: call.account),
+        kinds=_parts(calls, lambda call: KINDS[call.kind]),
+        simulated=_simulated(settings, cells, simulated),
     )
     return with_words(report, summary=summarise(report), advice=advise(report))
 
 
 def _count(
-    rows: Iterable[tuple[Any, ...]], runs: list[RunRow], tally: Tally, alone: FrontierAlone, visits: Counter[str]
+    calls: Iterable[BookedCall], tally: Tally, alone: FrontierAlone, visits: Counter[str]
 ) -> set[tuple[str, str]]:
     """Count every call; the (run, step) pairs in which somebody replied."""
-    ids = {run.no: run.id for run in runs}
-    seen: set[tuple[int, str, str, int]] = set()
+    seen: set[Hashable] = set()
     replied: set[tuple[str, str]] = set()
-    for row in rows:
-        call = CallRow(*row)
-        judging = "~" in call.scope
-        step = _asker(call.scope) if judging else call.step
-        body = from_json(call.body) if call.body else None
-        failed = bool(body and body.get("failure"))
-        usage = Usage(*body["tokens"]) if body else Usage()
-        posted = (call.kind, call.amount or 0) if call.kind else None
-        tally.add(
-            Counted(
-                run=ids[call.run],
-                step=step,
-                worker=call.worker,
-                judging=judging,
-                answered=None if body is None else not failed,
-                accepted=call.accepted or 0,
-                verdicts=[Verdict(*verdict) for verdict in body.get("verdicts", ())] if body else (),
-                tokens=usage.input_tokens + usage.output_tokens,
-                posted=posted,
-                held=call.held or 0,
-                person=bool(call.person),
-            )
-        )
-        if judging:
+    for call in calls:
+        tally.add(call.counted)
+        alone.add_call(call, call.step)
+        if call.purpose != "work":
             continue
-        visit = (call.run, call.scope, call.step, call.n)
-        if visit not in seen:
-            seen.add(visit)
-            visits[step] += 1
-        if call.person:
-            if body is not None:
-                replied.add((ids[call.run], step))  # a rejection, too: somebody has looked
-        elif body is None:
-            alone.lost(visit, step)
-        else:
-            alone.add(visit, step, call.worker, usage, cost=call.amount or 0, plain=not call.added and not failed)
-            if not failed:
-                replied.add((ids[call.run], step))
+        if call.visit not in seen:
+            seen.add(call.visit)
+            visits[call.step] += 1
+        if call.answered or (call.answered is False and call.person is not None):
+            replied.add((call.run_id, call.step))  # a person's rejection, too: somebody has looked
     return replied
-
-
-def _asker(scope: str) -> str:
-    """The step whose check asked: a check's scope is KEY~HOLD/, and a key is SCOPE STEP#N."""
-    return scope.partition("~")[0].rpartition("/")[2].partition("#")[0]
 
 
 def _scored(database: Database, runs: list[RunRow], *, batch: str | None, run: str | None) -> list[Outcome]:
@@ -169,6 +120,13 @@ def _by_cell(scored: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
     for one in scored:
         cells[one.step or "", one.worker].append(one)
     return cells
+
+
+def _parts(calls: Sequence[BookedCall], name: Callable[[BookedCall], str]) -> tuple[Part, ...]:
+    """Where the money went; the dearest first."""
+    found = sums_by((call.counted for call in calls), map(name, calls))
+    parts = [Part(name=name, figures=figures) for name, figures in found.items()]
+    return tuple(sorted(parts, key=lambda part: -part.figures.cost))
 
 
 def _beside(alone: Alone, people: tuple[Asked, ...]) -> Alone:
@@ -206,7 +164,10 @@ def _quality(tally: Tally, cells: Iterable[Cell], scored: list[Outcome]) -> Qual
     )
 
 
-def _simulated(settings: Settings, paid: set[str], simulated: set[str]) -> Simulated:
-    if settings.simulated or (paid and paid <= simulated):
+def _simulated(settings: Settings, cells: Iterable[Cell], simulated: set[str]) -> Simulated:
+    """Which of the dollars are simulated; people's wages never are."""
+    paid = [cell for cell in cells if cell.figures.cost]
+    made_up = {cell.worker for cell in paid} & simulated
+    if all(cell.worker in simulated for cell in paid) and (settings.simulated or paid):
         return "all"
-    return "some" if paid & simulated else "none"
+    return "some" if made_up else "none"

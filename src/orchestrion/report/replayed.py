@@ -117,9 +117,9 @@ def _count(replay: Replay, tally: Tally, step: str) -> dict[tuple[str, str], Est
                     answered=attempt.failure is None,
                     accepted=int(attempt is task.accepted),
                     verdicts=attempt.verdicts,
-                    tokens=attempt.usage.input_tokens + attempt.usage.output_tokens,
+                    tokens=(attempt.usage.input_tokens, attempt.usage.output_tokens),
                     posted=("post", attempt.spent),  # with what asking its checks cost
-                    held=0,
+                    held=None,
                 )
             )
         if task.accepted and task.score is not None:

@@ -61,6 +61,7 @@ def _ends(report: Report) -> str:
             "waits for information from its owner",
             "wait for information from their owner",
         ),
+        (told and waits["money"], "waits for money", "wait for money"),
         (told and waits["signal"], "waits for a signal", "wait for a signal"),
         (ended.unfinished, "is not finished", "are not finished"),
         (ended.cancelled, "was cancelled", "were cancelled"),

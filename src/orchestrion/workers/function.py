@@ -27,6 +27,9 @@ class FunctionWorker:
     def bound(self, request: Request) -> Money:
         return 0
 
+    def tokens(self, request: Request) -> int:
+        return 0
+
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         try:
             value = self._function(request.value)

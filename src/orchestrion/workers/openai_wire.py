@@ -80,6 +80,9 @@ class OpenAIWire:
         refuse_extra(self.name, "openai-chat", request)
         return self._price.bound(input_bound(request) + self._extra_tokens, request.max_output or self.max_output)
 
+    def tokens(self, request: Request) -> int:
+        return input_bound(request) + self._extra_tokens + (request.max_output or self.max_output)
+
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         body = self._body(request, stream=on_delta is not None)
         key = self._key()

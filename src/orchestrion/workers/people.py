@@ -42,6 +42,9 @@ class Person:
     def bound(self, request: Request) -> Money:
         return wages(self.wage, self.minutes)
 
+    def tokens(self, request: Request) -> int:
+        return 0
+
     async def reply(self, request: Request, on_delta: OnDelta | None = None) -> Reply:
         raise WorkerFailed(
             "person", f"{self.name} is a person: a policy can ask them, a check cannot wait for them", billed="no"

@@ -25,12 +25,18 @@ PICTURE_TOKENS = 2**16
 """What a picture may count, whatever its size in bytes: the dearest way that is known (small models of OpenAI's, eight tiles
 of 5,667 and 2,833) stays below."""
 
+MAX_OUTPUT = 4096
+"""The output limit of a worker that says nothing of its own."""
+
 MOST_TOKENS = 2**40
 """More tokens than any call has: such a number is garbage."""
 
 
 class Worker(Protocol):
-    """Whoever can answer a Request."""
+    """Whoever can answer a Request.
+
+    It may say more of itself: ``tokens(request)``, see ``tokens_bound``; ``margin``, see ``margin_of``.
+    """
 
     @property
     def name(self) -> str:
@@ -91,6 +97,25 @@ def input_bound(request: Request) -> int:
 def call_bound(price: Price, request: Request, max_output: int) -> Money:
     """The most that one call can cost at a price per token: its input at most, and its output limit."""
     return price.bound(input_bound(request), request.max_output or max_output)
+
+
+def tokens_bound(worker: Worker, request: Request) -> int:
+    """The most tokens that a call can take, in and out: asked where a limit counts them.
+
+    A worker may say it itself, by a method ``tokens(request)``. Of others the request counts with its bytes, the answer with
+    its limit (the worker's ``max_output`` where the request has none).
+    """
+    own: Callable[[Request], int] | None = getattr(worker, "tokens", None)
+    if own is not None:
+        return own(request)
+    limit = request.max_output or int(getattr(worker, "max_output", MAX_OUTPUT))
+    return input_bound(request) + limit
+
+
+def margin_of(worker: Worker) -> float:
+    """By what a worker's bound is raised: ``bound`` of a model in the settings, or the ``margin`` that a worker of the user's
+    own says it has."""
+    return float(getattr(worker, "margin", 1.0))
 
 
 def refuse_extra(worker: str, kind: str, request: Request) -> None:

@@ -62,11 +62,10 @@ class ProviderWorker:
 
     def bound(self, request: Request) -> Money:
         refuse_extra(self.name, self._kind, request)
-        tokens = input_bound(request)
-        if request.schema:
-            once = tokens - input_bound(_without_schema(request))
-            tokens += (SCHEMA_SIZES - 1) * once + SCHEMA_OVERHEAD
-        return self._price.bound(tokens, request.max_output or self.max_output)
+        return self._price.bound(_read(request), request.max_output or self.max_output)
+
+    def tokens(self, request: Request) -> int:
+        return _read(request) + (request.max_output or self.max_output)
 
     def open(self) -> DirectModel:
         """Make the provider's client, once. Raises SettingsError without a key, a region or whatever else it needs."""
@@ -93,6 +92,15 @@ class ProviderWorker:
         """Close the client, if one was made."""
         if self._opened:
             await self._opened.close()
+
+
+def _read(request: Request) -> int:
+    """The most input tokens of a request: a schema may be sent in several forms."""
+    tokens = input_bound(request)
+    if request.schema:
+        once = tokens - input_bound(_without_schema(request))
+        tokens += (SCHEMA_SIZES - 1) * once + SCHEMA_OVERHEAD
+    return tokens
 
 
 def _without_schema(request: Request) -> Request:

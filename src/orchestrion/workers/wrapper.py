@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrion.domain import Money, Price, Request
-from orchestrion.workers.protocol import Worker
+from orchestrion.workers.protocol import Worker, margin_of, tokens_bound
 
 
 class Wrapper:
@@ -20,5 +20,12 @@ class Wrapper:
     def price(self) -> Price | None:
         return self._worker.price
 
+    @property
+    def margin(self) -> float:
+        return margin_of(self._worker)
+
     def bound(self, request: Request) -> Money:
         return self._worker.bound(request)
+
+    def tokens(self, request: Request) -> int:
+        return tokens_bound(self._worker, request)

@@ -34,12 +34,12 @@ order by no;
 
 -- name: runs
 select no, id, workflow, task, tags, reference, policy, kept from run
-where :batch is null or batch = :batch order by no;
+where (:batch is null or batch = :batch) and substr(id, 1, length(:probes)) <> :probes order by no;
 
 -- name: billed
 select coalesce(sum(p.amount), 0) from run r join ask a on a.run = r.no, json_each(a.calls) c
      join post p on p.hold = c.value ->> 0
-where :batch is null or r.batch = :batch;
+where (:batch is null or r.batch = :batch) and substr(r.id, 1, length(:probes)) <> :probes;
 
 -- name: run
 select no, id, workflow, task, tags, reference, policy, kept from run where no = ?;

@@ -37,7 +37,7 @@ where no = ? and status in ('running', 'waiting');
 update run set status = 'running', error = null, cancel = 0, owner = null where no = ? and status in ('failed', 'cancelled');
 
 -- name: take
-update run set owner = ?, status = 'running', wants = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting');
+update run set owner = ?, status = 'running', wants = null, error = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting');
 
 -- name: exists
 select 1 from run where id = ?;
@@ -65,6 +65,9 @@ select p.hold, p.kind, p.amount
 from ask a, json_each(a.calls) c join post p on p.hold = c.value ->> 0
 where a.run = ? order by p.hold;
 
+-- name: held
+select 1 from hold where hold = ?;
+
 -- name: signals
 select name, value from signal where run = ?;
 
@@ -74,14 +77,16 @@ select no from run where owner = ? and cancel = 1;
 -- name: ready
 select id from run
 where status = 'waiting' and owner is null
-  and (exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
+  and (wants like 'funds %'
+       or exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
        or exists (select 1 from review where review.run = run.no
                   and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
 
 -- name: ready_one
 select id from run
 where id = :id and status = 'waiting' and owner is null
-  and (exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
+  and (wants like 'funds %'
+       or exists (select 1 from signal where signal.run = run.no and signal.name = run.wants)
        or exists (select 1 from review where review.run = run.no
                   and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
 
@@ -104,6 +109,9 @@ select id from run where substr(id, 1, length(:begin)) = :begin order by no desc
 
 -- name: complete_batch
 select batch from run where substr(batch, 1, length(:begin)) = :begin group by batch order by max(no) desc limit :most;
+
+-- name: complete_account
+select name from account where substr(name, 1, length(:begin)) = :begin order by name limit :most;
 
 -- name: unknown_of_batch
 select count(*), coalesce(sum(p.amount), 0)

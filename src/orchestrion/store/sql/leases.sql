@@ -22,9 +22,6 @@ select coalesce(sum(coalesce(post.amount, hold.amount)), 0), coalesce(sum(coales
        coalesce(sum(coalesce(post.attention, hold.attention)), 0), coalesce(max(coalesce(post.kind, 'unknown') = 'unknown'), 0)
 from hold left join post on post.hold = hold.hold where hold.slice = $1;
 
--- name: token
-select token from process where no = $1;
-
 -- name: gone
 -- Whether the process of a token was here, and has ended.
 select 1 from process where token = $1 and ended is not null;

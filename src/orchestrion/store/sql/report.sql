@@ -2,19 +2,65 @@
 select no, id, workflow, task, status, wants, error, result, created, updated
 from run where (:batch is null or batch = :batch) and (:run is null or id = :run) order by no;
 
+-- name: asked
+-- The calls that runs made, by an index; then one of the next two, and `calls`.
+with asked as (
+    select a.run, a.scope, a.step, a.n, c.value ->> 0 as hold, c.value ->> 1 as worker,
+           json_array_length(c.value, '$[3]') > 0 as added
+    from run r join ask a on a.run = r.no, json_each(a.calls) c
+    where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
+),
+
+-- name: of_runs
+call as (select * from asked)
+
+-- name: of_entries
+-- With what is booked and no run's call: a join to the entries would look for each of them among all calls.
+call as (
+    select * from asked
+    union all
+    select run, null, null, null, hold, null, null from hold
+    where hold not in (select hold from asked) and (:batch is null or run in (select no from run where batch = :batch))
+)
+
 -- name: calls
+<<<<<<< HEAD
+select h.hold, h.account, h.at, h.amount, p.kind, p.amount, r.no, r.id, c.scope, c.step, c.n, c.worker, c.added,
+       t.accepted, t.body, v.hold is not null, v.decision, v.person, v.minutes
+from call c join hold h on h.hold = c.hold left join run r on r.no = c.run
+     left join post p on p.hold = h.hold left join attempt t on t.hold = h.hold left join review v on v.hold = h.hold
+where (:account is null or h.account = :account or substr(h.account, 1, length(:account) + 1) = :account || '/')
+  and (:since is null or h.at >= :since) and (:until is null or h.at < :until)
+order by h.hold
+
+-- name: spenders
+-- Runs as those who spent something: whether `orchestrion models --check` or a judge's test made them is told by their names.
+select no, id, workflow, batch, account, status, result, tags, updated from run order by no
+
+-- name: accounts
+-- Accounts that are kept, with their time zones, and others that something was booked on.
+select name, zone from account
+union all
+select distinct hold.account, null from hold where hold.account not in (select name from account)
+order by 1
+
+-- name: batches
+select distinct batch from run where batch is not null
+=======
 select a.run, a.scope, a.step, a.n, c.value ->> 0, c.value ->> 1, json_array_length(c.value, '$[3]') > 0,
        t.accepted, t.body, p.kind, p.amount, h.amount, v.hold is not null
 from run r join ask a on a.run = r.no, json_each(a.calls) c
      left join attempt t on t.hold = c.value ->> 0
      left join post p on p.hold = c.value ->> 0
-     left join hold h on h.hold = c.value ->> 0
+     join hold h on h.hold = c.value ->> 0 -- without one, another process was faster, and nobody was asked
      left join review v on v.hold = c.value ->> 0
 where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
 order by c.value ->> 0;
+>>>>>>> w-engine
 
 -- name: newest
-select batch, (select count(distinct batch) from run) from run order by no desc limit 1;
+select batch, (select count(distinct batch) from run) from run where substr(id, 1, length(:probes)) <> :probes
+order by no desc limit 1;
 
 -- name: people
 -- A decision of "(deadline)" is nobody's: it took no minutes.
