@@ -37,7 +37,6 @@ async def go(path, address, mode):
             asked = chance.randint(1, 9)
             if not await machine.call(chance.choice(["co/a", "co/b"]), asked, chance.randint(0, asked), takes=0.002):
                 await asyncio.sleep(0.05)
-            print(".", end="", flush=True)
     await asyncio.gather(*(lane() for _ in range(16)))
 
 asyncio.run(go(*sys.argv[1:]))
@@ -53,6 +52,8 @@ def start(path: Path, address: str, mode: str) -> subprocess.Popen[str]:
 def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert process.stdout
+    process.stdout.close()
     time.sleep(0.2)  # the server sees the connection end
 
 
@@ -101,9 +102,7 @@ async def test_four_processes_on_two_files_and_kills(address, tmp_path):
         assert all(balance(address, name)[0] + balance(address, name)[1] <= cap for name, cap in LIMITS)
     await asyncio.sleep(0.5)
     for child in children:
-        child.kill()
-        child.wait()
-    await asyncio.sleep(0.3)
+        kill(child)
     for file in files[:2] * 2:  # each may find what the other one left
         await Machine(file, address).close()
     agree(address)

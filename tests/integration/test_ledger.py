@@ -94,7 +94,7 @@ class Bank:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def where(request, tmp_path) -> Path | str:
+def where(request, tmp_path):
     """Where the ledger stands. Both stores are to keep the same promises."""
     if request.param == "sqlite":
         return tmp_path / "l.db"

@@ -337,7 +337,8 @@ class LeasedLedger(LocalLedger):
     async def _run_errands(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK_S if self._slices or self._queue else REST_S)
+                async with asyncio.timeout(TICK_S if self._slices or self._queue else REST_S):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self._errand()
