@@ -309,12 +309,12 @@ async def test_a_server_that_is_away(one, address, monkeypatch):
     assert await one.call("co/a", 50, 50)
 
 
-@hypothesis.settings(max_examples=10)
+@hypothesis.settings(max_examples=8, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])
 @hypothesis.given(
     calls=st.lists(
-        st.tuples(st.sampled_from(["co/a", "co/b"]), st.integers(0, 40), st.integers(0, 45), st.booleans()),
+        st.tuples(st.sampled_from(["co/a", "co/b"]), st.integers(0, 40), st.floats(0, 1), st.booleans()),
         min_size=1,
-        max_size=40,
+        max_size=20,
     )
 )
 def test_slices_against_a_plain_model(server, tmp_path_factory, calls):
@@ -326,7 +326,8 @@ def test_slices_against_a_plain_model(server, tmp_path_factory, calls):
 
     async def go() -> None:
         both = [Machine(tmp_path_factory.mktemp("m") / "m.db", address) for _ in range(2)]
-        for account, asked, spent, second in calls:
+        for account, asked, share, second in calls:
+            spent = int(asked * share)
             fits = all(settled[name] + asked <= limits.get(name, 10**9) for name in ("co", account))
             # Money that stands idle in a slice of the other machine is waited for.
             assert await both[second].call(account, asked, spent) == fits

@@ -134,6 +134,11 @@ class Lease:
             )
         )
 
+    def drop(self, slice: Slice, now: float) -> None:
+        """Carve no more from a slice, where it is the one."""
+        if self.slice is slice:
+            self.retire(now)
+
     def retire(self, now: float) -> None:
         """Carve no more from its slice, and learn from it how much a second takes."""
         slice = self.slice
@@ -209,7 +214,8 @@ class LeasedLedger(LocalLedger):
         return holds
 
     def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
-        self._put("post", (hold, kind, spent[0], self._now(), spent[1], spent[2]))
+        now = self._now()
+        self._put("post", (hold, kind, spent[0], now, spent[1], spent[2]))
         carved = self._carved.pop(hold, None)
         if carved is None:
             return  # a question's, which is owed; or another process's
@@ -217,17 +223,20 @@ class LeasedLedger(LocalLedger):
         slice.open -= 1
         slice.money += asked[0] - spent[0]
         slice.tokens += asked[1] - spent[1]
-        total_spent = slice.spent
-        total_spent[0] += spent[0]
-        total_spent[1] += spent[1]
-        total_spent[2] += spent[2]
+        sums = slice.spent
+        sums[0] += spent[0]
+        sums[1] += spent[1]
         if kind == "unknown":
             slice.unknown = True
         for balance in windows:
-            balance.settled += spent[balance.unit]
-            balance.held -= spent[balance.unit]
+            amount = spent[balance.unit]
+            if amount:
+                balance.settled += amount
+                balance.held -= amount
         for balance in of_run:
             balance.move(spent[balance.unit], -asked[balance.unit], 0)
+        if slice.money < 0 or slice.tokens < 0:  # billed above what was held: the others must hear of it
+            self._leases[slice.account].drop(slice, now)
         if slice.retired and not slice.open:
             self._wake.set()
         if self._queue:

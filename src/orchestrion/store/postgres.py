@@ -47,7 +47,7 @@ class PostgresConnection:
     def __init__(self, url: str) -> None:
         """Raises StoreError."""
         self._url = url
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         self._within: int | None = None
         self.name = _name(url)
         self._connection: Any = None
