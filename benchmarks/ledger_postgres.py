@@ -124,7 +124,7 @@ def together(address: str, how: str, processes: int, calls: int) -> float:
     return processes * calls / (time.perf_counter() - started)
 
 
-def child(how: str, address: str, calls: int) -> None:
+def one_of_several(how: str, address: str, calls: int) -> None:
     """One of several processes: says that it is there, waits for its start, and makes its calls."""
     print(flush=True)
     sys.stdin.readline()
@@ -140,7 +140,8 @@ def main() -> None:
     options.add_argument("--child", nargs=2, metavar=("HOW", "ADDRESS"))
     given = options.parse_args()
     if given.child:
-        child(*given.child, given.calls)
+        how, address = given.child
+        one_of_several(how, address, given.calls)
         return
     calls = given.calls
     with postgres_server() as server:
