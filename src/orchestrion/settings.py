@@ -307,8 +307,8 @@ class Settings(Section):
             raise ValueError("that is no ledger that this version knows: write postgresql://USER@HOST/DATABASE")
         if parts.password:  # addresses are shown, and stand in errors
             raise ValueError(
-                "an address in the settings has no password in it: write env:NAME and put the whole address into that variable, "
-                "or let Postgres take the password from PGPASSWORD or ~/.pgpass"
+                "an address has no password in it: Postgres takes it from PGPASSWORD, or from ~/.pgpass; or write env:NAME, "
+                "with the whole address in that variable"
             )
         return value
 

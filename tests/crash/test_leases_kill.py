@@ -14,6 +14,7 @@ import pytest
 
 from orchestrion.ledger.accounts import Account, Cap
 from tests.integration.test_leases import Machine, agree, balance, change, read
+from tests.integration.test_ledger import Bank
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,8 +22,18 @@ CHILD = """
 import asyncio, random, sys
 from pathlib import Path
 from tests.integration.test_leases import Machine
+from tests.integration.test_ledger import Bank
+
+async def hold_directly(address):
+    bank = Bank(address)
+    holds = [(await bank.hold("co/b", 10))[0] for _ in range(3)]
+    await bank.post(holds[0], 4)
+    print("ready", flush=True)
+    await asyncio.sleep(600)
 
 async def go(path, address, mode):
+    if mode == "direct":
+        await hold_directly(address)
     machine = Machine(Path(path), address)
     if mode == "hold":                      # two calls answered, one under way, and some of the slice unused
         holds = [(await machine.hold("co/b", 10))[0] for _ in range(3)]
@@ -72,6 +83,18 @@ async def test_its_own_file_tells_exactly_what_a_slice_came_to(address, tmp_path
     machine = Machine(tmp_path / "one.db", address)
     assert balance(address, "co") == (4 + 4 + 10, 0), "two are posted, one is unknown, the rest was never started"
     await machine.close()
+    agree(address)
+
+
+async def test_calls_held_on_postgres_itself_are_posted_in_full(address, tmp_path):
+    child = start(tmp_path / "none.db", address, "direct")
+    assert child.stdout
+    assert child.stdout.readline() == "ready\n"
+    kill(child)
+    assert balance(address, "co") == (4, 20)
+    bank = Bank(address)
+    assert balance(address, "co") == (24, 0), "by whoever opens next"
+    await bank.database.close()
     agree(address)
 
 

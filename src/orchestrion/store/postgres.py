@@ -383,6 +383,6 @@ def store_error(cause: Any, name: str) -> StoreError:
 def _first_line(cause: Any) -> str:
     """What the server says, or the library: of several attempts to connect the last."""
     diagnosis = getattr(cause, "diag", None)
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip() and not line.endswith("?")]
     said = (diagnosis and diagnosis.message_primary) or (lines[-1] if lines else type(cause).__name__)
     return str(said).rpartition("FATAL:")[2].strip().rstrip(".")
