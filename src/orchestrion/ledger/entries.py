@@ -12,6 +12,7 @@ from orchestrion.ledger.books import Applied, Books, Moving, Setting, Want
 from orchestrion.ledger.local import LocalLedger, Purse, place
 from orchestrion.ledger.protocol import Posting
 from orchestrion.store.database import Database
+from orchestrion.store.postgres import Postgres
 from orchestrion.store.queries import queries
 
 
@@ -19,7 +20,7 @@ class EntryLedger(LocalLedger):
     """Writes entries through the database's one writer. The database is opened with ``Books`` as its keeper, which confirm
     each hold in its commit; ``refused`` tells where they did not."""
 
-    def __init__(self, database: Database, books: Books) -> None:
+    def __init__(self, database: Database | Postgres, books: Books) -> None:
         self._database = database
         self._sql = queries("ledger")
         self._put = database.writer.put
@@ -76,7 +77,7 @@ class EntryLedger(LocalLedger):
         [sums] = self._database.read(self._sql["spent_of_run"], (run,))
         return Amounts(*sums[:3]), Amounts(*sums[3:])
 
-    def _want(self) -> None:
+    def _tell(self) -> None:
         """Its own rows of who waits: written anew while somebody does, as long as somebody did."""
         process, now = self._database.process, time()
         said = [(*place(waiter), short) for waiter in self._queue.first() if (short := self._short_at(waiter))]

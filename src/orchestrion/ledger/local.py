@@ -156,10 +156,13 @@ class LocalLedger:
     def _look(self, purse: Purse, *, parked: bool = False) -> None:
         """Read its balances anew, where others may have moved them; and what of them is ``parked``."""
 
-    def _want(self) -> None:
+    def _tell(self) -> None:
         """Tell the other processes who waits here."""
 
     # The ledger
+
+    def refresh(self) -> None:
+        """Read accounts and limits anew, at once: the next commit, or the next look, would, too."""
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
         now = self._now()
@@ -189,7 +192,7 @@ class LocalLedger:
         try:
             self._look(purse, parked=True)
             self._serve()
-            self._want()
+            self._tell()
             async with asyncio.timeout(wait_s):
                 return await waiter.future
         except TimeoutError:
@@ -204,7 +207,7 @@ class LocalLedger:
             self._queue.remove(waiter)
             self._serve_soon()  # who stood behind may be served
             if not self._queue:
-                self._want()
+                self._tell()
 
     def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
         opened = self._open.pop(hold, None)
@@ -370,7 +373,7 @@ class LocalLedger:
             if self._queue.blocks(purse.keys):
                 self._look(purse, parked=True)
         self._serve()
-        self._want()
+        self._tell()
 
     def _attempt(self, waiter: Waiter) -> Served:
         if waiter.future.done():
