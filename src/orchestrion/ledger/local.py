@@ -141,6 +141,12 @@ class LocalLedger:
         """Note a hold; the batch that confirms it."""
         raise NotImplementedError
 
+    def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
+        """Note a hold that no limit stands above."""
+        hold = self._serial()
+        self._note(hold, account, asked, run, at, limited=False)
+        return hold
+
     def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         """Note a post; the batch that confirms it."""
         raise NotImplementedError
@@ -170,12 +176,7 @@ class LocalLedger:
         if purse is None or now >= purse.end:
             purse = self._open_purse(account, now)
         if not purse.keys:
-            holds = []
-            for asked in demands:
-                hold = self._serial()
-                self._note(hold, account, asked, run, now, limited=False)
-                holds.append(hold)
-            return holds
+            return [self._unlimited(account, asked, run, now) for asked in demands]
         if self._queue and self._queue.blocks(purse.keys):
             return None
         if self._wants and self._behind(account, CLASSES.index(self.tree.rank(account)), now):
