@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +15,7 @@ import pytest
 from orchestrion import Orchestrion
 from orchestrion.settings import Settings
 from orchestrion.testing import ScriptedWorker
+from tests.servers import new_database, postgres_server
 
 # The same examples every time: a failure in CI is a failure at home.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -27,6 +30,22 @@ class Crash(BaseException):
 def database(tmp_path: Path) -> Path:
     """The path of a database that does not exist yet."""
     return tmp_path / "orchestrion.db"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a Postgres server, which stops with the session."""
+    with postgres_server() as address:
+        yield address
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture
+def postgres(server: str) -> str:
+    """The address of a new database on Postgres."""
+    return new_database(server, f"ledger_{next(_databases)}")
 
 
 @pytest.fixture

@@ -33,14 +33,17 @@ from orchestrion.ledger.books import Books
 from orchestrion.ledger.books import statements as ledger_statements
 from orchestrion.ledger.budgets import Seeded, accounts_of, differences, read_tree, seed
 from orchestrion.ledger.entries import EntryLedger
+from orchestrion.ledger.leases import LeasedLedger, Notes
+from orchestrion.ledger.leases import statements as leased_statements
 from orchestrion.ledger.overruns import Overruns
 from orchestrion.ledger.overruns import statements as overrun_statements
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.review.reviews import statements as review_statements
-from orchestrion.settings import Settings, read_settings
+from orchestrion.settings import Settings, ledger_address, read_settings
 from orchestrion.staff import Staff
 from orchestrion.store.database import Database
+from orchestrion.store.postgres import Postgres
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.people import Person
 from orchestrion.workers.protocol import Worker, margin_of
@@ -54,7 +57,7 @@ TRUNCATE_POLLS = 60
 
 class Orchestrion:
     """Everything open: workers, journal, ledger. Made by ``open``; an async context manager. ``seeded``: what its settings made of
-    the accounts in the ``books``, which stand in the database.
+    the accounts in the ``books``, which stand in the database, or on the ledger that machines share.
 
     async with Orchestrion.open("orchestrion.yaml") as o:
         run = await o.run(tax_return, case, id="h-17", account="company/tax")
@@ -67,11 +70,12 @@ class Orchestrion:
         tracing = Tracing()
         self.workers = Staff(settings, workers, tracing=tracing, proceed=self._proceed)
         self.content = Content.of(settings)
-        books = Books()
+        address = ledger_address(settings)
+        books, entries = (Notes(), leased_statements()) if address else (Books(), ledger_statements())
         self.database = Database(
             settings.database_path,
             statements=journal_statements()
-            | ledger_statements()
+            | entries
             | overrun_statements()
             | review_statements()
             | evidence_statements(),
@@ -79,11 +83,12 @@ class Orchestrion:
             keeper=books,
             secure=settings.forgets,
         )
-        self.books = self.database
+        shared = Postgres(address, token=self.database.token) if address else None
+        self.books: Database | Postgres = shared or self.database
         self.seeded = self._seed()
         self.journal = EmbeddedJournal(self.database)
         self.retention = Retention(self.database, self.content, keep_days=settings.keep_days)
-        self._ledger = EntryLedger(self.database, books)
+        self._ledger = LeasedLedger(self.database, shared) if shared else EntryLedger(self.database, books)
         self._reviews = Reviews(self.database, self._ledger)
         self._overruns = Overruns(self.database)
         self._house = House(
@@ -113,6 +118,8 @@ class Orchestrion:
         finally:
             try:
                 await self.workers.close()
+                if isinstance(self._ledger, LeasedLedger):
+                    await self._ledger.close()
             finally:
                 await self.database.close(compact=self.retention.forgot)
 
@@ -161,7 +168,7 @@ class Orchestrion:
         """What the limits above an account leave now, and what they leave to any one run; None where there is no limit."""
         tree = self._ledger.tree
         books = Books()
-        with self.database.reading() as session:
+        with self.books.reading() as session:
             lines = [line for line in tree.limits(account, time.time()).lines if not line.unit]
             free = [line.cap - sum(books.balance(session, line.key)) for line in lines]
         of_run = [cap.amount for _, cap in tree.caps(account) if (cap.unit, cap.period) == ("money", "run")]
@@ -283,11 +290,16 @@ class Orchestrion:
         accounts = accounts_of(self.settings)
         if not accounts:
             return Seeded()
-        with self.books.reading() as session:
-            if not differences(read_tree(session), accounts):
-                return Seeded()
-        with self.books.transaction() as session:
-            return seed(session, accounts)
+        try:
+            with self.books.reading() as session:
+                if not differences(read_tree(session), accounts):
+                    return Seeded()
+            with self.books.transaction() as session:
+                return seed(session, accounts)
+        except StoreError:
+            if self.books is self.database:
+                raise
+            return Seeded()  # the server is away: the first call that wants money hears of it
 
     def _proceed(self) -> None:
         """Raises Interrupted where no new call may start: what waited for its turn is not sent."""

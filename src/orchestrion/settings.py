@@ -296,7 +296,7 @@ class Settings(Section):
     @field_validator("ledger")
     @classmethod
     def _known_ledger(cls, value: str | None) -> str | None:
-        if value is None:
+        if value is None or value.startswith("env:"):
             return value
         try:
             parts = urlsplit(value)
@@ -306,7 +306,10 @@ class Settings(Section):
         if not known:
             raise ValueError("that is no ledger that this version knows: write postgresql://USER@HOST/DATABASE")
         if parts.password:  # addresses are shown, and stand in errors
-            raise ValueError("an address has no password in it: Postgres takes it from PGPASSWORD, or from ~/.pgpass")
+            raise ValueError(
+                "an address has no password in it: Postgres takes it from PGPASSWORD, or from ~/.pgpass; or write env:NAME, "
+                "with the whole address in that variable"
+            )
         return value
 
     @field_validator("people")
@@ -375,7 +378,12 @@ def _refuse_unknown(account: str, info: ValidationInfo, *at: str) -> None:
         raise misplaced(f"there is no account '{account}' under budgets.{nearest(account, budgets)}", *at)
 
 
-def secret(value: str, *, owner: str) -> str:
+def ledger_address(settings: Settings) -> str | None:
+    """Where the ledger stands that machines share; None where it is in the database. Raises SettingsError."""
+    return settings.ledger and secret(settings.ledger, owner="ledger", what="address")
+
+
+def secret(value: str, *, owner: str, what: str = "key") -> str:
     """What "env:NAME" stands for. Raises SettingsError where the variable is not set."""
     if not value.startswith("env:"):
         return value
@@ -383,11 +391,11 @@ def secret(value: str, *, owner: str) -> str:
     found = os.environ.get(name, "").strip()
     if not found:
         raise SettingsError(
-            f"{owner} takes its key from the environment variable {name}, which is not set. Set it (export {name}=…) and try again."
+            f"{owner} takes its {what} from the environment variable {name}, which is not set. Set it (export {name}=…) and try again."
         )
     if not (found.isascii() and found.isprintable()):
         raise SettingsError(
-            f"{owner} takes its key from the environment variable {name}, which holds a line break or a sign that no key has. "
+            f"{owner} takes its {what} from the environment variable {name}, which holds a line break or a sign that no {what} has. "
             "Set it anew and try again."
         )
     return found

@@ -176,6 +176,7 @@ class Database:
         The file is locked before its name stands in the table, so whoever finds the name can tell living from dead.
         """
         token, sql = uuid.uuid4().hex, queries("process")
+        self.token = token
         folder = self.path.with_name(self.path.name + "-processes")
         self._lock_file = folder / f"{token}.lock"
         while True:

@@ -17,8 +17,8 @@ def queries(file: str) -> dict[str, str]:
     return found
 
 
-def migrations() -> list[tuple[int, str]]:
-    """Number and text of every migration, in order."""
-    folder = resources.files("orchestrion.store").joinpath("migrations")
-    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
-    return [(int(name.split("_")[0]), folder.joinpath(name).read_text(encoding="utf-8")) for name in files]
+def migrations(folder: str = "migrations") -> list[tuple[int, str]]:
+    """Number and text of every migration, in order: of the SQLite file, or of a ledger on Postgres ("shared")."""
+    place = resources.files("orchestrion.store").joinpath(folder)
+    files = sorted(file.name for file in place.iterdir() if file.name.endswith(".sql"))
+    return [(int(name.split("_")[0]), place.joinpath(name).read_text(encoding="utf-8")) for name in files]
