@@ -444,7 +444,6 @@ class LeasedLedger(LocalLedger):
         if news.tree.version != self.tree.version:
             self.tree = news.tree
             self._purses.clear()
-            self._runs.clear()
         self._mirror(news.balances)
         for waiter, lent in zip(waiters, news.lent, strict=True):
             self._lent(waiter, lent, now)

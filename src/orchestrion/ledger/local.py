@@ -311,10 +311,10 @@ class LocalLedger:
             return (*purse.balances, *(Balance(line, 0, 0) for line in purse.of_run))
         found = self._runs.get((run, purse.account))
         if found is None or found[0] is not purse:
-            found = self._runs[run, purse.account] = purse, self._of_run(purse, run, found[1] if found else ())
+            found = self._runs[run, purse.account] = purse, self._added_up(purse, run, found[1] if found else ())
         return (*purse.balances, *found[1])
 
-    def _of_run(self, purse: Purse, run: int, before: tuple[Balance, ...]) -> tuple[Balance, ...]:
+    def _added_up(self, purse: Purse, run: int, before: tuple[Balance, ...]) -> tuple[Balance, ...]:
         """The balances of a run's limits. What was added up ``before`` the limits changed goes on: open holds move it."""
         known = {balance.key: balance for balance in before}
         settled, held = (
