@@ -21,6 +21,7 @@ lint: $(SETUP)
 bench: $(SETUP)
 	$(BIN)/python -m benchmarks.peers.setup
 	$(BIN)/python -m benchmarks.heart all
+	$(BIN)/python -m benchmarks.ledger all
 
 $(SETUP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -182,10 +182,9 @@ class Orchestrion:
             source.clear()
         return news
 
-    def refused(self, worker: str) -> str | None:
-        """Why a worker is not asked any more; None where it is."""
-        margin = margin_of(self.workers[worker]) if worker in self.workers else 1.0
-        return self._overruns.refusal(worker, bound=1, margin=margin)
+    def refused(self, worker: Worker) -> str | None:
+        """Why a worker is not asked any more (a call was billed above its bound); None where it is."""
+        return self._overruns.refusal(worker.name, bound=1, margin=margin_of(worker))
 
     def run_all(
         self,

@@ -203,7 +203,7 @@ def test_the_period_of_the_limit_that_is_there_is_meant(project):
 
 def test_an_account_is_made_under_one_that_is_there(project):
     told = said(project, "set", "company/new", "--create", "--minutes", "90", "--period", "week", "--warn", "0.9,0.5")
-    assert told == "company/new: made; limit per week 90 min; warn 0.5, 0.9\n"
+    assert told == "company/new: made; limit per week 90 minutes; warn 0.5, 0.9\n"
     assert "not in the settings, and kept: company/new (--prune" in budget(project, "apply").stderr
     assert budget(project, "apply", "--prune").stdout == "company/new: taken out\n"
     assert "there is no account 'company/new'" in said(project, "show", "company/new", status=2)
@@ -329,13 +329,13 @@ def test_an_overrun_stands_until_the_bound_is_raised(project):
     run(project, "spend.py")
     script = (
         "import apsw; c = apsw.Connection('books.db'); [hold] = c.execute('select min(hold) from hold').fetchone();"
-        "c.execute('insert into overrun values (?, ?, 100, 150, 1.0, 1.0)', (hold, 'cheap'))"
+        "c.execute('insert into overrun values (?, ?, 100, 150, 1.5, 1.0)', (hold, 'cheap'))"
     )
     run(project, "-c", script)
     told = budget(project, "show").stdout
-    assert "overrun: cheap was billed $0.00000015 where $0.0000001 was held" in told
-    assert "it is refused until its settings say `bound: 1.5`" in told
+    assert "of 'cheap' (company/support) was billed $0.00000015, and its bound was $0.0000001." in told
+    assert "`models.cheap.bound: 1.6` in the settings" in told
     assert len(json.loads(budget(project, "show", "--json").stdout)["overruns"]) == 1
     with (project / "orchestrion.yaml").open("a", encoding="utf-8") as file:
-        file.write("models: {cheap: {model: simulated, bound: 1.5, price: {input: 1, output: 1}}}\n")
+        file.write("models: {cheap: {model: simulated, bound: 1.6, price: {input: 1, output: 1}}}\n")
     assert "overrun" not in budget(project, "show").stdout

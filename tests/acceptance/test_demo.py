@@ -54,7 +54,8 @@ def test_every_household_ends_once_although_its_worker_process_was_killed(kept):
     assert "kill -9" in said
     assert report["kill"]["done"] + report["kill"]["unfinished"] <= N
     assert report["kill"]["unfinished"] > 0
-    assert len(rows(database, "select no from process where pid <> 0")) == 3  # the demo, the dead worker, the other one
+    # The demo, the worker that died, the one that went on, and the one after the top-up.
+    assert len(rows(database, "select no from process where pid <> 0")) == 4
 
 
 def test_what_was_remembered_is_what_the_database_says(kept):
@@ -77,6 +78,65 @@ def test_the_dollars_on_screen_are_the_sum_of_the_entries(kept):
     assert round(report["orchestrion"]["cost_usd"] * 1e9) == total
     [line] = [line for line in said.splitlines() if line.startswith("total (simulated)")]
     assert float(line.split("$")[1].split()[0]) == pytest.approx(total / 1e9, rel=0.01)
+
+
+def test_the_money_on_screen_adds_up_to_the_nano_dollar_and_is_what_the_entries_say(kept):
+    said, report, database = kept
+    lines = re.findall(
+        r"^  (?:[=+] )?(held|posted|unknown|returned|voided) +\$([\d.]+) \(simulated\)", said, re.MULTILINE
+    )
+    shown = {name: round(float(amount) * 1e9) for name, amount in lines}
+    assert list(shown) == ["held", "posted", "unknown", "returned", "voided"]
+    assert shown["held"] == sum(amount for name, amount in shown.items() if name != "held")
+    [(held,)] = rows(database, "select sum(amount) from hold")
+    posted = dict(rows(database, "select kind, sum(amount) from post group by kind"))
+    assert (shown["held"], shown["posted"], shown["unknown"]) == (held, posted["post"], posted["unknown"])
+    firm, downtown, harbor, walk_ins = report["accounts"]
+    assert [one["account"] for one in report["accounts"]][::3] == ["firm", "firm/harbor/walk-ins"]
+    for name, amount in shown.items():
+        assert firm[f"{name}_nanos"] == amount == downtown[f"{name}_nanos"] + harbor[f"{name}_nanos"]
+        assert walk_ins[f"{name}_nanos"] <= harbor[f"{name}_nanos"]
+    for one in report["accounts"]:
+        assert one["spent_nanos"] <= one["most_at_once_nanos"] <= one["limit_nanos"]
+        assert one["over_limit_nanos"] == one["open_nanos"] == 0
+    assert "within every limit" in said
+
+
+def test_an_account_runs_dry_and_its_runs_go_on_after_a_top_up(kept):
+    said, report, database = kept
+    dry = report["dry"]
+    assert dry["account"] == "firm/harbor/walk-ins"
+    assert dry["waiting"] > 0
+    assert report["orchestrion"]["waiting"] == report["orchestrion"]["paid_twice"] == 0
+    assert "orchestrion budget set firm/harbor/walk-ins --limit" in dry["reason"]
+    assert dry["limit_after_usd"] == pytest.approx(dry["limit_before_usd"] + dry["moved_usd"])
+    assert dry["spent_usd"] <= dry["limit_before_usd"]
+    for told in ("An account runs dry", dry["command"], f"{dry['waiting']} waiting run", "all are done now"):
+        assert told in said
+    [(moved,)] = rows(database, "select count(*) from change where kind = 'move' and account = 'firm/harbor/walk-ins'")
+    assert moved == 1
+    [(cap,)] = rows(database, "select amount from cap where account = 'firm/harbor/walk-ins'")
+    assert cap == round(dry["limit_after_usd"] * 1e9)
+
+
+def test_the_kept_folder_tells_the_same_story(kept):
+    _, report, database = kept
+
+    def told(*arguments):
+        command = [sys.executable, "-m", "orchestrion", *arguments, "--json"]
+        done = subprocess.run(command, check=False, cwd=database.parent, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    standing = {one["account"]: one for one in told("budget", "show")["accounts"]}
+    for one in report["accounts"]:
+        there = standing[one["account"]]
+        [limit] = there["limits"]
+        assert (there["spent"]["nanos"], limit["limit"]) == (one["spent_nanos"], one["limit_nanos"])
+    assert [change["kind"] for change in told("budget", "history")["changes"]].count("move") == 2
+    assert {run["status"] for run in told("runs", "list")["runs"]} == {"done"}
+    lost = told("budget", "reconcile")
+    assert lost["booked_nanos"] == report["accounts"][0]["unknown_nanos"]
 
 
 def test_grades_sum_to_the_households_and_the_ends_do_too(kept):

@@ -323,7 +323,7 @@ def test_help_fits_eighty_columns(tmp_path):
     for name in COMMANDS:
         said = command(tmp_path, name, "--help", COLUMNS="80").stdout
         assert max(map(len, said.splitlines())) <= 80, name
-        assert name in ("runs", "review", "outcomes", "judge", "completion") or "Examples:\n" in said, name
+        assert name in ("runs", "review", "budget", "outcomes", "judge", "completion") or "Examples:\n" in said, name
 
 
 # Completion

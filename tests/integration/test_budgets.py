@@ -152,6 +152,12 @@ def test_a_move_that_cannot_be_changes_nothing(session, source, target, period, 
     assert (after.version, after.accounts) == (before.version, before.accounts)
 
 
+def test_a_limit_stays_countable(session):
+    seed(session, accounts(a={"limit": 9e9}, b={"limit": 9e9}))
+    with pytest.raises(UsageError, match="above all that can be counted"):
+        move(session, "a", "b", 9 * 10**18, unit="money", period=None, who="ana")
+
+
 def test_a_move_says_which_periods_there_are(session):
     both = {"limits": [{"limit": 5, "period": "month"}, {"limit": 1, "period": "day"}]}
     seed(session, accounts(a=both, b=both))
@@ -192,8 +198,8 @@ def test_a_limit_above_its_parents_is_named(session):
         ("money", 0, "$0.00"),
         ("money", 9_000_000_000_000_000_000, "$9,000,000,000.00"),
         ("tokens", 12_000, "12,000 tokens"),
-        ("attention", 5400, "90 min"),
-        ("attention", 90, "1.5 min"),
+        ("attention", 5400, "90 minutes"),
+        ("attention", 90, "1.5 minutes"),
     ],
 )
 def test_amounts_are_shown_exactly(unit, amount, text):

@@ -307,6 +307,34 @@ async def test_the_higher_class_first_and_nobody_starves():
     assert served[17:33] == ["co/c"] * 16
 
 
+async def test_the_higher_class_goes_first_between_processes_too(bank):
+    """A background process that always has calls at hand lets a critical one's waiting call go first."""
+    async with another(bank) as other:
+        held = [hold for _ in range(10) for hold in await other.hold("co/b", 100) or ()] + [
+            hold for _ in range(10) for hold in await other.hold("co/a", 10) or ()
+        ]
+        rest = await other.hold("co/c", 1_000 - sum(bank.balance("co")))
+        waiting = asyncio.create_task(bank.ledger.wait("co/c", [Amounts(150)], run=None))
+        await asyncio.sleep(0.02)
+        calls = 0
+        while not waiting.done() and held:
+            await other.post(held.pop(), 0, "void")
+            if again := await other.hold("co/a", 10):
+                held += again
+                calls += 1
+            await asyncio.sleep(0.03)
+        assert await asyncio.wait_for(waiting, 2)
+        await bank.database.writer.durable()
+        assert calls <= 1, "one at most, before it heard"
+        assert rest
+        await bank.post(waiting.result()[0], 0, "void")
+        await asyncio.sleep(0.1)
+        assert other.ledger.hold("co/a", [Amounts(1)], run=None) or await other.ledger.wait(
+            "co/a", [Amounts(1)], run=None
+        )
+        await other.database.writer.durable()
+
+
 async def test_a_clock_that_is_set_back_opens_no_old_window(bank, monkeypatch):
     now = time.time()
     await bank.hold("co/a", 100)
@@ -326,3 +354,68 @@ async def test_fractions_of_a_limit_are_told_once(bank):
         await bank.post(hold, spent)
     said = [str(one) for one in bank.ledger.warnings]
     assert [one.split(" of its ")[0] for one in said] == [f"account 'co/a' has spent {n}%" for n in (50, 80, 95)]
+
+
+async def test_a_second_post_in_the_same_commit_changes_nothing(bank):
+    [hold] = await bank.hold("co/a", 50)
+    bank.ledger.post(hold, Amounts(20), kind="post")
+    bank.ledger.post(hold, Amounts(50), kind="unknown")
+    await bank.database.writer.durable()
+    assert bank.balance("co/a") == (20, 0)
+    holds = bank.ledger.hold("co/a", [Amounts(30)], run=None)
+    bank.ledger.post(holds[0], Amounts(5), kind="post")
+    bank.ledger.post(holds[0], Amounts(5), kind="post")
+    await bank.database.writer.durable()
+    assert bank.balance("co/a") == (25, 0)
+
+
+async def test_a_change_that_was_rolled_back_is_forgotten(bank):
+    def half_done():
+        with bank.database.transaction() as session:
+            session.execute("update cap set amount = 500 where account = 'co/a'")
+            bank.books.changed(session, ["co/a"], 0.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half_done()
+    async with another(bank) as other:
+        other.open(Account(name="co/a", caps=(Cap("money", "day", 10),)))
+        with bank.database.transaction() as session:
+            assert bank.books.tree(session).accounts["co/a"].caps[0].amount == 10
+
+
+async def test_a_limit_set_by_a_clock_that_was_set_back_counts_what_is_there(bank, monkeypatch):
+    import time
+
+    now = time.time()
+    bank.open(Account(name="co/x"))
+    monkeypatch.setattr("time.time", lambda: now + 86_400)
+    [hold] = await bank.hold("co/x", 90)
+    await bank.post(hold, 90)
+    monkeypatch.setattr("time.time", lambda: now)
+    bank.open(Account(name="co/x", caps=(DAY,)))
+    monkeypatch.setattr("time.time", lambda: now + 86_400)
+    assert await bank.hold("co/x", 20) is None
+
+
+async def test_what_was_held_as_nothing_is_settled_all_the_same(bank):
+    bank.open(Account(name="co/x", caps=(Cap("attention", "day", 600),)))
+    [hold] = bank.ledger.hold("co/x", [Amounts(1, 0, 0)], run=None)
+    bank.ledger.post(hold, Amounts(1, 0, 240), kind="post")
+    await bank.database.writer.durable()
+    assert bank.database.read("select settled from balance where unit = 'attention'") == [(240,)]
+
+
+async def test_who_is_served_as_its_time_ends_has_its_hold(bank, monkeypatch):
+    """The timeout and the served future come in one turn of the loop."""
+    bank.open(Account(name="co/a", caps=(DAY,), wait_s=0.05))
+    [hold] = await bank.hold("co/a", 100)
+    waiting = asyncio.create_task(bank.ledger.wait("co/a", [Amounts(50)], run=None))
+    await asyncio.sleep(0.01)
+    import time
+
+    time.sleep(0.06)  # noqa: ASYNC251  # the loop is late: both are due
+    bank.ledger.post(hold, Amounts(0), kind="void")
+    found = await waiting
+    await bank.database.writer.durable()
+    assert bank.balance("co/a") == (0, 50 if found else 0), "what nobody knows to have is not held"

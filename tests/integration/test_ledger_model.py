@@ -4,7 +4,6 @@ holds and a few sums say."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import tempfile
@@ -317,7 +316,7 @@ class Ledgers(RuleBasedStateMachine):
 
 
 def test_any_history_of_three_processes() -> None:
-    run_state_machine_as_test(Ledgers, settings=settings(max_examples=60, stateful_step_count=40))
+    run_state_machine_as_test(Ledgers, settings=settings(max_examples=50, stateful_step_count=30))
 
 
 def test_the_model_and_the_tree_agree_on_what_stands_above() -> None:
@@ -325,5 +324,8 @@ def test_the_model_and_the_tree_agree_on_what_stands_above() -> None:
     tree = Tree([Account(name=name, caps=(Cap("money", "day", i),)) for i, name in enumerate(ACCOUNTS)])
     assert [one.name for one, _ in tree.caps("co/u/c/r")] == ["co", "co/u", "co/u/c", "co/u/c/r"]
     assert [one.name for one, _ in tree.caps("co/v/d")] == ["co", "co/v", "co/v/d"]
-    with contextlib.suppress(ValueError):
-        assert span("week", NOON, "UTC").name == "2025-W48"
+    assert [span(period, NOON, "UTC").name for period in ("day", "week", "month")] == [
+        "2025-11-26",
+        "2025-W48",
+        "2025-11",
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +16,7 @@ from orchestrion.engine.workflow import Start
 from orchestrion.evidence.content import Content
 from orchestrion.report.page import render
 from orchestrion.report.recorded import report_runs
-from orchestrion.settings import Settings
+from orchestrion.settings import ModelSettings, PriceSettings, Settings
 from orchestrion.store.queries import queries
 from orchestrion.testing import ScriptedWorker
 from orchestrion.workers.people import Person
@@ -94,10 +93,8 @@ async def test_what_a_person_declined_is_no_call_that_failed(decided):
 
 
 async def test_wages_are_no_simulated_dollars(decided):
-    models: Any = {
-        name: {"model": "simulated", "answers": "x.jsonl", "price": {"input": 1, "output": 4}}
-        for name in ("cheap", "frontier")
-    }
+    price = PriceSettings(input=1, output=4)
+    models = {name: ModelSettings(model="simulated", answers="x.jsonl", price=price) for name in PRICES}
     report = report_runs(decided.database, Settings(models=models), batch=BATCH, prices=PRICES)
     assert (report.simulated, report.rehearsed) == ("some", True)
     page = render(report)

@@ -22,8 +22,10 @@ from orchestrion.cli.spent import exact
 from orchestrion.domain import Price, Reply, Usage, nanos
 from orchestrion.engine.workflow import Start
 from orchestrion.errors import UsageError, WorkerFailed
+from orchestrion.limits import BudgetSettings
 from orchestrion.report.calls import KINDS, calls_of_entries, calls_of_runs
 from orchestrion.report.facts import Figures, total
+from orchestrion.report.page import render
 from orchestrion.report.recorded import newest_batch, report_runs
 from orchestrion.report.spend import DIMENSIONS, Selection, spending
 from orchestrion.settings import Settings
@@ -414,3 +416,25 @@ def test_of_an_empty_database_it_says_so(database, tmp_path):
     config.write_text(f"database: sqlite:///{database}\n")
     shown = CliRunner().invoke(cli, ["budget", "spent", "--config", str(config)])
     assert (shown.exit_code, shown.stdout) == (0, "all accounts: nothing is booked or held.\n")
+
+
+# Money that ran out -------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_waits_for_money_is_told_with_the_command_that_lets_it_go_on(open_app):
+    said = [("fine", 3000, 1000)] * 9
+    budgets = {"co": BudgetSettings(limit=0.004, period="forever", wait_s=0)}
+    async with open_app(*scripted(said), budgets=budgets) as o:
+        starts = [Start(id=f"m{i}", task_id=f"{i}", input=f"{i}" * 3000, account="co", batch="m") for i in range(9)]
+        runs = [run async for run in o.run_all(note, starts)]
+        short = [run for run in runs if run.status == "waiting"]
+        assert short
+        report = report_runs(o.database, o.settings, batch="m", prices=PRICES)
+        waiting = [one for one in report.waiting if one.kind == "money"]
+        assert len(waiting) == len(short)
+        assert waiting[0].command.startswith("orchestrion budget set co --limit ")
+        assert "wait for money" in report.summary
+        assert "Waiting for money" in render(report)
+        found = spending(o.database, by=["kind"], prices=PRICES)
+        assert (found.total.figures.cost, found.total.figures.held) == sums_of(o)
+        assert found.answered == len(runs) - len(short)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import click
 
 from orchestrion.app import Orchestrion
 from orchestrion.domain import Money, nanos
+from orchestrion.ledger.accounts import Unit
 from orchestrion.limits import MOST
 from orchestrion.settings import Settings, read_settings
 from orchestrion.store.session import Session
@@ -49,34 +51,46 @@ def _seconds(text: str) -> int:
     return round(minutes * 60)
 
 
-class Amount(click.ParamType[Any]):
-    """An option's amount, in the ledger's own unit."""
+READ: dict[Any, Callable[[str], int]] = {"money": read_dollars, "tokens": _tokens, "attention": _seconds}
+"""How an amount of each unit is read."""
 
-    def __init__(self, name: str, read: Callable[[str], int], *, none: bool = False) -> None:
-        self.name = name
-        self._read, self._none = read, none
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or (self._none and value == NONE):
+def amount(unit: Unit, *, none: bool = False) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """An option's callback: its amount in the ledger's own unit, or the word "none" where that has a meaning."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+        if value is None or (none and value == NONE):
             return value
         try:
-            return self._read(value)
+            return READ[unit](value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return read
 
 
-DOLLARS = Amount("dollars", read_dollars)
-READ: dict[Any, Callable[[str], int]] = {"money": read_dollars, "tokens": _tokens, "attention": _seconds}
+def _who() -> str:
+    """Who is logged in; a container may have a number only."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
-by_option = click.option(
-    "--by", metavar="NAME", default=getpass.getuser, help="Who changes this (default: who is logged in)."
-)
+
+by_option = click.option("--by", metavar="NAME", default=_who, help="Who changes this (default: who is logged in).")
 
 
 def look(config: str | None, read: Callable[[Orchestrion, Session], T]) -> T:
     """What the books say; where there is no database yet, what they will say once there is one: to look makes none."""
     settings = read_settings(config)
-    return change(settings if kept(settings) else settings.model_copy(update={"database": ":memory:"}), read)
+    if not kept(settings):
+        settings = settings.model_copy(update={"database": ":memory:"})
+
+    def looked(o: Orchestrion) -> T:
+        with o.books.reading() as session:  # no transaction: those who pay for calls must not wait for who looks
+            return read(o, session)
+
+    return opened(settings, looked)
 
 
 def kept(settings: Settings) -> bool:
@@ -85,23 +99,11 @@ def kept(settings: Settings) -> bool:
     return path is not None and path.exists()
 
 
-def change(settings: Settings, work: Callable[[Orchestrion, Session], T]) -> T:
-    """Work on accounts and limits in one transaction: all of it or, where it raises, nothing."""
+def opened(settings: Settings, use: Callable[[Orchestrion], T]) -> T:
+    """What ``use`` makes of the app on these settings."""
 
     async def go() -> T:
         async with Orchestrion.open(settings) as o:
-            with o.books.transaction() as session:
-                return work(o, session)
-
-    return asyncio.run(go())
-
-
-def change_calls(settings: Settings, work: Callable[[Session], T]) -> T:
-    """The same, on the entries of calls: they stand in the database of the machine that made them."""
-
-    async def go() -> T:
-        async with Orchestrion.open(settings) as o:
-            with o.database.transaction() as session:
-                return work(session)
+            return use(o)
 
     return asyncio.run(go())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import click
@@ -11,7 +11,7 @@ import msgspec
 from pydantic_core import PydanticCustomError
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.books import NONE, READ, Amount, by_option, change, kept, look
+from orchestrion.cli.books import NONE, READ, amount, by_option, kept, look, opened
 from orchestrion.cli.budget_text import (
     COLUMNS,
     change_lines,
@@ -23,7 +23,7 @@ from orchestrion.cli.budget_text import (
     show_json,
     show_lines,
     show_rows,
-    standing_overruns,
+    still_refused,
 )
 from orchestrion.cli.complete import accounts
 from orchestrion.cli.load import config_option
@@ -36,10 +36,9 @@ from orchestrion.ledger import budgets
 from orchestrion.ledger.accounts import CLASSES, PERIODS, Period, Tree, Unit, ancestors
 from orchestrion.ledger.budgets import Applied, Change, Record, Seeded, accounts_of, per
 from orchestrion.ledger.reconcile import Unknown, unknown
-from orchestrion.ledger.standing import AccountStanding, Overrun, overruns, standings
+from orchestrion.ledger.standing import AccountStanding, BilledAbove, overruns, standings
 from orchestrion.limits import known_zone
-from orchestrion.review.requests import request_id
-from orchestrion.settings import read_settings
+from orchestrion.settings import Settings, read_settings
 from orchestrion.store.session import Session
 
 period_option = click.option(
@@ -59,7 +58,7 @@ class _Books(NamedTuple):
     """What is on one page of `show`."""
 
     found: list[AccountStanding]
-    overruns: list[Overrun]
+    overruns: list[BilledAbove]
     unknown: list[Unknown]
     seeded: Seeded
     tree: Tree
@@ -85,12 +84,12 @@ def show(names: tuple[str, ...], *, as_csv: bool, as_json: bool, config: str | N
         raise UsageError("--csv and --json both want stdout: choose one.")
     settings = read_settings(config)
     books = look(config, lambda o, session: _read(o, session, names))
-    broken = standing_overruns(books.overruns, settings)
+    broken = still_refused(books.overruns, settings)
     if as_csv:
         rows = (["" if cell is None else cell for cell in row] for row in show_rows(books.found))
         write_bytes(write_table(COLUMNS, rows))
     else:
-        lines = [*show_lines(books.found), *overrun_lines(broken, request_id)]
+        lines = [*show_lines(books.found), *overrun_lines(broken)]
         if not books.found:
             lines = [
                 "no accounts, and nothing spent. `budgets:` in orchestrion.yaml, or `orchestrion budget set`, makes some."
@@ -119,12 +118,8 @@ def _read(o: Orchestrion, session: Session, names: Iterable[str]) -> _Books:
     accounts = {one.account.name for one in shown}
     with o.database.reading() as here:  # calls stand where they were made
         broken = [one for one in overruns(here) if one.account in accounts]
-        open_costs = [one for one in unknown(here) if one.account in accounts]
-    return _Books(shown, broken, open_costs, o.seeded, tree)
-
-
-def _or_none(unit: Unit) -> Amount:
-    return Amount(unit, READ[unit], none=True)
+        lost = [one for one in unknown(here) if one.account in accounts]
+    return _Books(shown, broken, lost, o.seeded, tree)
 
 
 @command.command(
@@ -137,9 +132,17 @@ def _or_none(unit: Unit) -> Amount:
     ),
 )
 @click.argument("name", metavar="ACCOUNT", shell_complete=accounts)
-@click.option("--limit", "money", type=_or_none("money"), metavar="DOLLARS|none", help="What may be spent.")
-@click.option("--tokens", type=_or_none("tokens"), metavar="N|none", help="How many tokens.")
-@click.option("--minutes", "attention", type=_or_none("attention"), metavar="M|none", help="Minutes of people's time.")
+@click.option(
+    "--limit", "money", callback=amount("money", none=True), metavar="DOLLARS|none", help="What may be spent."
+)
+@click.option("--tokens", callback=amount("tokens", none=True), metavar="N|none", help="How many tokens.")
+@click.option(
+    "--minutes",
+    "attention",
+    callback=amount("attention", none=True),
+    metavar="M|none",
+    help="Minutes of people's time.",
+)
 @period_option
 @click.option(
     "--class",
@@ -171,18 +174,15 @@ def set_account(
     if not (amounts or facts or create):
         raise UsageError("say what to change: --limit, --tokens, --minutes, --class, --warn, --time-zone or --wait.")
 
-    def work(_: Orchestrion, session: Session) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
+    def work(session: Session) -> tuple[Change, ...]:
         before = budgets.read_tree(session).accounts.get(name)
         caps: dict[tuple[Unit, Period], int | None] = {}
-        for unit, amount in amounts.items():
+        for unit, given_amount in amounts.items():
             there = [cap.period for cap in before.caps if cap.unit == unit] if before else []
-            caps[unit, period or _only(name, unit, there)] = None if amount == NONE else amount
-        changes = budgets.amend(session, name, who=by, caps=caps, create=create, **facts)
-        tree = budgets.read_tree(session)
-        return changes, tree, standings(session, tree, now=time.time())
+            caps[unit, period or _only(name, unit, there)] = None if given_amount == NONE else given_amount
+        return budgets.amend(session, name, who=by, caps=caps, create=create, **facts)
 
-    changes, tree, found = change(read_settings(config), work)
-    _say(changes, tree, found, as_json=as_json)
+    _change(read_settings(config), work, as_json=as_json)
 
 
 def _only(name: str, unit: Unit, there: list[Period]) -> Period:
@@ -230,14 +230,26 @@ def _wait(text: str) -> float:
     return seconds
 
 
-def _say(changes: Iterable[Change], tree: Tree, found: Iterable[AccountStanding], *, as_json: bool) -> None:
-    """What was changed, and what it means."""
-    changes = tuple(changes)
+def _change(settings: Settings, work: Callable[[Session], tuple[Change, ...]], *, as_json: bool) -> None:
+    """Change the books in one transaction, and say what was changed and what it means."""
+
+    def changed(o: Orchestrion) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
+        with o.books.transaction() as session:
+            changes = work(session)
+        return changes, *_meaning(o)
+
+    changes, tree, found = opened(settings, changed)
     lines = change_lines(changes) or ["nothing changed: the books say so already."]
     result(lines, lambda: {"changes": msgspec.to_builtins(changes)}, as_json=as_json)
-    touched = {one.account for one in changes}
-    for line in [*short_lines(found, changes), *looser_lines(tree, touched)]:
+    for line in [*short_lines(found, changes), *looser_lines(tree, {one.account for one in changes})]:
         note(line)
+
+
+def _meaning(o: Orchestrion) -> tuple[Tree, list[AccountStanding]]:
+    """The accounts as they are now, and how they stand."""
+    with o.books.reading() as session:
+        tree = budgets.read_tree(session)
+        return tree, standings(session, tree, now=time.time())
 
 
 @command.command(
@@ -250,7 +262,7 @@ def _say(changes: Iterable[Change], tree: Tree, found: Iterable[AccountStanding]
 )
 @click.argument("source", metavar="FROM", shell_complete=accounts)
 @click.argument("target", metavar="TO", shell_complete=accounts)
-@click.argument("amount", metavar="AMOUNT")
+@click.argument("much", metavar="AMOUNT")
 @click.option(
     "--unit",
     type=click.Choice(["money", "tokens", "minutes"]),
@@ -266,7 +278,7 @@ def _say(changes: Iterable[Change], tree: Tree, found: Iterable[AccountStanding]
 def move(
     source: str,
     target: str,
-    amount: str,
+    much: str,
     *,
     unit: str,
     period: Period | None,
@@ -277,17 +289,14 @@ def move(
     """Move a part of one account's limit to another's, of the same unit and period: both change or neither does."""
     moved: Unit = "attention" if unit == "minutes" else unit  # type: ignore[assignment]  # one of the choices
     try:
-        much = READ[moved](amount)
+        moving = READ[moved](much)
     except ValueError as error:
         raise UsageError(f"{error} Nothing was moved.") from None
 
-    def work(_: Orchestrion, session: Session) -> tuple[tuple[Change, ...], Tree, list[AccountStanding]]:
-        changes = budgets.move(session, source, target, much, unit=moved, period=period, who=by)
-        tree = budgets.read_tree(session)
-        return changes, tree, standings(session, tree, now=time.time())
+    def work(session: Session) -> tuple[Change, ...]:
+        return budgets.move(session, source, target, moving, unit=moved, period=period, who=by)
 
-    changes, tree, found = change(read_settings(config), work)
-    _say(changes, tree, found, as_json=as_json)
+    _change(read_settings(config), work, as_json=as_json)
 
 
 @command.command(
@@ -307,19 +316,18 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
     settings = read_settings(config)
     given = accounts_of(settings)
 
-    def work(_: Orchestrion, session: Session) -> tuple[Applied, Tree, list[AccountStanding]]:
-        done = (
-            budgets.planned(session, given, prune=prune)
-            if dry_run
-            else budgets.apply(session, given, who=by, prune=prune)
-        )
-        tree = Tree(given) if dry_run else budgets.read_tree(session)
-        return done, tree, standings(session, tree, now=time.time())
+    def applied(o: Orchestrion) -> tuple[Applied, Tree, list[AccountStanding]]:
+        if dry_run:
+            with o.books.reading() as session:
+                return budgets.planned(session, given, prune=prune), Tree(given), []
+        with o.books.transaction() as session:
+            done = budgets.apply(session, given, who=by, prune=prune)
+        return done, *_meaning(o)
 
     unseeded = settings.model_copy(update={"budgets": {}})  # what they say is applied here, and said
     if dry_run and not kept(settings):
         unseeded = unseeded.model_copy(update={"database": ":memory:"})
-    done, tree, found = change(unseeded, work)
+    done, tree, found = opened(unseeded, applied)
     lines = change_lines(done.changes) + [f"{name}: taken out" for name in done.pruned]
     data = {
         "dry_run": dry_run,
@@ -348,14 +356,15 @@ def apply(*, dry_run: bool, prune: bool, by: str, as_json: bool, config: str | N
 def history(name: str | None, *, as_json: bool, config: str | None) -> None:
     """Every change of accounts and limits, the oldest first: seeded by the settings, set, moved, applied, reconciled."""
 
-    def read(_: Orchestrion, session: Session) -> list[Record]:
-        records = budgets.history(session, name)
-        if name is not None and not records:
-            budgets.find(budgets.read_tree(session), name)
-        return records
+    def read(o: Orchestrion) -> list[Record]:
+        with o.books.reading() as session:
+            records = budgets.history(session, name)
+            if name is not None and not records:
+                budgets.find(budgets.read_tree(session), name)
+            return records
 
     settings = read_settings(config)
-    records = look(config, read) if kept(settings) or settings.ledger else []
+    records = opened(settings, read) if kept(settings) or settings.ledger else []
     lines = [line for record in records for line in history_lines(record)]
     result(
         lines or ["nothing was changed yet."], lambda: {"changes": [one._asdict() for one in records]}, as_json=as_json

@@ -14,11 +14,13 @@ import click
 import msgspec
 from pydantic_core import to_json
 
-from orchestrion.domain import NANOS_PER_DOLLAR, dollars, usd
-from orchestrion.ledger.accounts import UNITS, Amounts, Tree, Unit
+from orchestrion.domain import NANOS_PER_DOLLAR, usd
+from orchestrion.ledger.accounts import UNITS, Amounts, Tree, Unit, amount_text
 from orchestrion.ledger.budgets import Change, Record, Seeded, limit_said, looser, per, said
+from orchestrion.ledger.overruns import way_out
 from orchestrion.ledger.reconcile import Unknown
-from orchestrion.ledger.standing import DAY, HOUR, AccountStanding, Overrun, Standing
+from orchestrion.ledger.standing import DAY, HOUR, AccountStanding, BilledAbove, Standing
+from orchestrion.review.requests import request_id
 from orchestrion.settings import Settings
 
 BAR = 20
@@ -26,13 +28,6 @@ HIGH = 0.8
 COUNTED = {"money": "nano-dollars", "tokens": "tokens", "attention": "seconds"}
 COLUMNS: tuple[str, ...] = ("account", "class", "unit", "period", "window", "limit", "spent", "held", "left")
 COLUMNS += ("per_day", "runs_out", "begins_anew")
-
-
-def rough(unit: Unit, amount: float) -> str:
-    """An amount for people, to about three digits."""
-    if unit == "money":
-        return dollars(round(amount))
-    return f"{amount:,.0f} tokens" if unit == "tokens" else f"{amount / 60:,.3g} min"
 
 
 def change_lines(changes: Iterable[Change]) -> list[str]:
@@ -63,7 +58,8 @@ def _fact(value: Any) -> str:
 
 def seeded_lines(seeded: Seeded, file: Path | None) -> Iterator[str]:
     """Limits that the settings lowered in the books, and where both still differ: the books hold."""
-    lowered = [one for one in seeded.changes if one.what == "limit" and one.before is not None]
+    made = {one.account for one in seeded.changes if one.what == "account"}
+    lowered = [one for one in seeded.changes if one.account not in made]
     name = file.name if file else "the settings"
     yield from (f"note: {line}, since {name} is stricter." for line in change_lines(lowered))
     lines = change_lines(seeded.differing)
@@ -121,7 +117,7 @@ def show_lines(found: list[AccountStanding]) -> Iterator[str]:
 def _amounts(amounts: Amounts) -> Iterator[str]:
     for unit, amount in zip(UNITS, amounts, strict=True):
         if amount:
-            yield rough(unit, amount)
+            yield amount_text(unit, amount)
 
 
 def _limit_lines(limit: Standing, zone: str) -> Iterator[str]:
@@ -135,9 +131,9 @@ def _limit_lines(limit: Standing, zone: str) -> Iterator[str]:
     bar = click.style("━" * full, fg="red" if share >= 1 else "yellow" if share >= HIGH else "green") + "─" * (
         BAR - full
     )
-    held = f", {rough(unit, limit.held)} held" if limit.held else ""
-    left = f"{rough(unit, limit.left)} left" if limit.left >= 0 else f"{rough(unit, -limit.left)} over"
-    yield f"{what:<24} {bar} {share:>4.0%}  {rough(unit, limit.spent)} spent{held}, {left}"
+    held = f", {amount_text(unit, limit.held)} held" if limit.held else ""
+    left = f"{amount_text(unit, limit.left)} left" if limit.left >= 0 else f"{amount_text(unit, -limit.left)} over"
+    yield f"{what:<24} {bar} {share:>4.0%}  {amount_text(unit, limit.spent)} spent{held}, {left}"
     yield f"{'':<24} {_what_now(limit, zone)}"
 
 
@@ -152,7 +148,11 @@ def _what_now(limit: Standing, zone: str) -> str:
     if limit.left <= 0:
         return "; ".join(["what is left is held: new calls wait for it to come back", *filter(None, [anew]), *warned])
     each, name = (HOUR, "an hour") if limit.cap.period == "day" else (DAY, "a day")
-    burn = f"{rough(limit.cap.unit, limit.rate * each)} {name} of late" if limit.rate else "nothing spent of late"
+    burn = (
+        f"{amount_text(limit.cap.unit, round(limit.rate * each))} {name} of late"
+        if limit.rate
+        else "nothing spent of late"
+    )
     out = f", at which it runs out on {_moment(limit.runs_out, zone)}" if limit.runs_out is not None else ""
     return "; ".join([burn + out, *filter(None, [anew]), *warned])
 
@@ -172,7 +172,7 @@ def _iso(at: float | None, zone: str) -> str | None:
 
 
 def show_json(
-    found: list[AccountStanding], broken: list[Overrun], lost: list[Unknown], *, simulated: bool
+    found: list[AccountStanding], broken: list[BilledAbove], lost: list[Unknown], *, simulated: bool
 ) -> dict[str, Any]:
     """Everything exact: integers of nano-dollars, tokens and seconds; dollars as floats beside them."""
     return {
@@ -185,9 +185,7 @@ def show_json(
             "nanos": sum(one.booked for one in lost),
             "usd": usd(sum(one.booked for one in lost)),
         },
-        "overruns": [
-            {**msgspec.to_builtins(one), "bound_usd": usd(one.bound), "actual_usd": usd(one.actual)} for one in broken
-        ],
+        "overruns": [_overrun_json(one) for one in broken],
     }
 
 
@@ -285,22 +283,30 @@ def plain(unit: Unit, amount: int) -> str:
     return f"{Decimal(amount) / NANOS_PER_DOLLAR:.9f}" if unit == "money" else str(amount)
 
 
-def overrun_lines(broken: Iterable[Overrun], name_of: Any) -> Iterator[str]:
-    """Calls that were billed above what was held, whose workers are refused."""
+def overrun_lines(broken: Iterable[BilledAbove]) -> Iterator[str]:
+    """Calls that were billed above their bound, whose workers are refused."""
     for one in broken:
         yield (
-            f"overrun: {one.worker} was billed {said('money', one.actual)} where {said('money', one.bound)} was held "
-            f"(call {name_of(one.hold)}, {one.account}): it is refused until its settings say `bound: {raised(one):g}`"
+            f"overrun: call {request_id(one.hold)} of '{one.worker}' ({one.account}) was billed {said('money', one.actual)}, "
+            f"and its bound was {said('money', one.bound)}. {way_out(one.worker, one.margin)}"
         )
 
 
-def raised(one: Overrun) -> float:
-    """The lowest bound, in hundredths, under which the call would have stayed within its hold."""
-    needed = math.ceil(one.margin * one.actual / max(one.bound, 1) * 100) / 100
-    return max(needed, math.floor(one.margin * 100 + 1) / 100)
-
-
-def standing_overruns(broken: Iterable[Overrun], settings: Settings) -> list[Overrun]:
+def still_refused(broken: Iterable[BilledAbove], settings: Settings) -> list[BilledAbove]:
     """Those whose worker's bound was not raised since."""
     bounds = {name: model.bound for name, model in settings.models.items()}
     return [one for one in broken if bounds.get(one.worker, 1.0) <= one.margin]
+
+
+def _overrun_json(one: BilledAbove) -> dict[str, Any]:
+    return {
+        "call": request_id(one.hold),
+        "account": one.account,
+        "worker": one.worker,
+        "bound_nanos": one.bound,
+        "actual_nanos": one.actual,
+        "bound_usd": usd(one.bound),
+        "actual_usd": usd(one.actual),
+        "margin": one.margin if math.isfinite(one.margin) else None,
+        "at": datetime.fromtimestamp(one.at, UTC).isoformat(),
+    }

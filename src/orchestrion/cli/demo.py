@@ -77,8 +77,9 @@ def command(
 ) -> int:
     """The main job, offline, in a minute: tax returns by simulated models.
 
-    A worker process prepares the returns over a database on disk, is killed halfway and goes on; then come the figures,
-    beside one model alone. US federal income tax, tax year 2024, Rev. Proc. 2023-34; not tax advice.
+    A worker process prepares the returns over a database on disk, is killed halfway and goes on. Every call is paid from an
+    account with a limit; one runs dry and is topped up. Then come the figures, beside one model alone. US federal income tax, tax
+    year 2024, Rev. Proc. 2023-34; not tax advice.
     """
     import signal
     import sys
@@ -118,7 +119,7 @@ def _rehearsal(board: Board, told: Board, plan: Plan, keep: Path | None, *, as_j
     from orchestrion.demo.run import rehearse
 
     with contextlib.ExitStack() as stack:
-        folder = _kept(keep) if keep else stack.enter_context(_scratch())
+        folder = _kept(keep, plan.n) if keep else stack.enter_context(_scratch())
         board.intro(plan)
         report = rehearse(folder, plan, board)
     (board if as_json else told).final(report)
@@ -146,8 +147,9 @@ def _scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def _kept(folder: Path) -> Path:
+def _kept(folder: Path, n: int) -> Path:
     """A new folder, or an empty one, with settings by which `orchestrion runs` finds the database. Raises UsageError."""
+    from orchestrion.demo.money import limits
     from orchestrion.demo.rates import PRICES
     from orchestrion.demo.run import DATABASE
     from orchestrion.errors import UsageError
@@ -165,6 +167,8 @@ def _kept(folder: Path) -> Path:
         ]
         for name, (read, written) in PRICES.items():
             lines.append(f"  {name}: {{model: simulated, price: {{input: {read}, output: {written}}}}}")
+        lines.append("budgets:  # as they were at first: `orchestrion budget history` says what was moved since")
+        lines += [f"  {name}: {{limit: {budget.limit}}}" for name, budget in limits(n).items()]
         text = "\n".join(lines) + "\n"
         (folder / "orchestrion.yaml").write_text(text)
     except OSError as error:
@@ -203,7 +207,9 @@ def _live(
             report = await live.perform(board)
             (board if as_json else told).final(report)
             if report.orchestrion.ended < plan.n:
-                board.say("Stopped: what was answered is kept; the same command goes on from there.")
+                short = report.orchestrion.waiting
+                why = f"{short} wait for money (`orchestrion budget show`)" if short else "Stopped"
+                board.say(f"{why}: what was answered is kept; the same command goes on from there.")
             if as_json:
                 result([], lambda: report.plain(simulated=live.simulated, kept=None), as_json=True)
             return 0 if report.orchestrion.ended == plan.n and not report.orchestrion.failed else 1

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from orchestrion.app import Orchestrion
-from orchestrion.cli.books import DOLLARS, by_option, change_calls, look, read_dollars
+from orchestrion.cli.books import amount, by_option, look, opened, read_dollars
 from orchestrion.cli.budget_text import plain
 from orchestrion.cli.load import config_option, money
 from orchestrion.cli.output import examples, note, output_options, result, write_bytes
@@ -45,7 +45,7 @@ class Bill(NamedTuple):
     ),
 )
 @click.argument("call", metavar="[CALL]", required=False)
-@click.option("--cost", type=DOLLARS, metavar="DOLLARS", help="What the provider billed for it.")
+@click.option("--cost", callback=amount("money"), metavar="DOLLARS", help="What the provider billed for it.")
 @click.option("--not-billed", is_flag=True, help="The provider did not bill it.")
 @click.option("--all", "every", is_flag=True, help="With --not-billed: none of the calls listed was billed.")
 @click.option(
@@ -86,12 +86,13 @@ def reconcile(
         raise UsageError("--csv is for the list: orchestrion budget reconcile --csv > bill.csv")
     bills = _bills(call, cost=cost, not_billed=not_billed, bill=bill)
 
-    def work(session: Session) -> list[Reconciled]:
-        told = [Bill(request_id(one.hold), None) for one in unknown(session)] if every else bills
-        return [book(session, _hold(one.name), one.cost, name=one.name, who=by) for one in told]
+    def reconciled(o: Orchestrion) -> list[Reconciled]:
+        with o.database.transaction() as session:
+            told = [Bill(request_id(one.hold), None) for one in unknown(session)] if every else bills
+            return [book(session, _hold(one.name), one.cost, name=one.name, who=by) for one in told]
 
     settings = read_settings(config)
-    done, shown = change_calls(settings, work), money(settings)
+    done, shown = opened(settings, reconciled), money(settings)
     lines = [f"call {request_id(one.hold)}  {one.account}  {shown(one.before)} → {shown(one.after)}" for one in done]
     lines.append(
         f"{len(done)} call(s): booked {shown(sum(one.before for one in done))}, cost {shown(sum(one.after for one in done))}."
@@ -140,13 +141,13 @@ def _hold(name: str) -> int:
     return hold
 
 
-def _unknown(o: Orchestrion) -> list[Unknown]:
-    with o.database.reading() as session:
+def _unknown(o: Orchestrion, _: Session) -> list[Unknown]:
+    with o.database.reading() as session:  # calls stand where they were made
         return unknown(session)
 
 
 def _list(*, as_csv: bool, as_json: bool, config: str | None) -> None:
-    found = look(config, lambda o, _: _unknown(o))
+    found = look(config, _unknown)
     shown = money(read_settings(config))
     if as_csv and as_json:
         raise UsageError("--csv and --json both want stdout: choose one.")

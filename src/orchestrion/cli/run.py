@@ -16,7 +16,7 @@ from orchestrion.app import Orchestrion
 from orchestrion.cli.budget_text import looser_lines, seeded_lines
 from orchestrion.cli.complete import batches, policies, workflows
 from orchestrion.cli.load import NamedTask, account_option, config_option, load_workflow, money, read_tasks
-from orchestrion.cli.output import complain, examples, note, output_options, result
+from orchestrion.cli.output import complain, examples, note, output_options, quiet, result
 from orchestrion.cli.progress import Progress
 from orchestrion.cli.results import Summary, write_results
 from orchestrion.domain import Task, usd
@@ -139,9 +139,7 @@ async def _run(
             return 0
         o.workers.check_keys(asked)
         if settings.without_effect:
-            complain(
-                f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version. No limit is enforced yet."
-            )
+            complain(f"note: {', '.join(settings.without_effect)} in {settings.file}: without effect in this version.")
         for line in seeded_lines(o.seeded, settings.file):
             note(line)
         if o.seeded.changes:
@@ -169,7 +167,7 @@ async def _run(
             for run_id, (status, _) in known.items()
             if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
         }
-        _say_refused(o, steps, policies, [task for task in tasks if f"{batch}/{task.id}" not in before], asked)
+        _say_refused(o, steps, policies, [task for task in tasks if f"{batch}/{task.id}" not in before])
         if known:
             gone_on = len(before & {start.id for start in starts})
             note(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.")
@@ -179,8 +177,8 @@ async def _run(
             async for run in o.run_all(workflow, starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
                 progress.add(run.status, run.cost, fresh=run.id not in before)
-                for news in o.news():
-                    progress.say(f"note: {news}")
+                _say_news(o, progress)
+            _say_news(o, progress)
         ended = [runs[start.id] for start in starts if start.id in runs]
         write_results(out, ended, kept=partial(_kept, o))
         await o.retention.delivered(batch)
@@ -188,6 +186,13 @@ async def _run(
         summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
         summary.say(money(o.settings), again=retry_failed, as_json=as_json)
         return summary.status
+
+
+def _say_news(o: Orchestrion, progress: Progress) -> None:
+    """Limits that are nearly spent, and calls that were billed above their bound: each once."""
+    for news in o.news():
+        if not quiet():
+            progress.say(f"note: {news}")
 
 
 def _settings(config: str | None, workflow: Workflow[Any]) -> Settings:
@@ -257,14 +262,17 @@ def stop_on_signals(o: Orchestrion, progress: Progress) -> None:
 
 
 def _say_refused(
-    o: Orchestrion, steps: list[Step[Any]], policies: dict[str, SavedPolicy], tasks: list[NamedTask], asked: set[str]
+    o: Orchestrion, steps: list[Step[Any]], policies: dict[str, SavedPolicy], tasks: list[NamedTask]
 ) -> None:
     """Name the workers that are refused for an overrun. Raises SettingsError where a step can be answered by nobody else."""
-    refused = {name: why for name in sorted(asked) if (why := o.refused(name))}
-    if not refused:
-        return
+    said: dict[str, str] = {}
     for step in steps:
         policy = policy_of(step, policies)
+        asked = {name: step.workers.get(name) or o.workers[name] for name in policy.calls()}
+        refused = {name: why for name, worker in asked.items() if (why := o.refused(worker))}
+        if not refused:
+            continue
+        said |= refused
         stuck = [
             task
             for task in tasks
@@ -275,7 +283,7 @@ def _say_refused(
                 "\n".join(refused.values())
                 + f"\nNobody else answers step '{step.name}' of {len(stuck)} tasks. Nothing was started."
             )
-    for why in refused.values():
+    for why in said.values():
         complain(f"note: {why} Others answer in its place.")
 
 

@@ -258,9 +258,9 @@ def _table(spent: Spending, named: Sequence[tuple[tuple[str, ...], Row]], wide: 
 
     left_out = []
     while wide and needed() > wide and any(one.goes for one in columns):
-        first = min((one for one in columns if one.goes), key=lambda one: one.goes)
-        columns.remove(first)
-        left_out.append(first.title)
+        first = min(one.goes for one in columns if one.goes)
+        left_out += [one.title for one in columns if one.goes == first]
+        columns = [one for one in columns if one.goes != first]
     while wide and needed() > wide and max(longest) > NARROWEST:
         longest[longest.index(max(longest))] -= 1
 

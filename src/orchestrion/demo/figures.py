@@ -16,21 +16,37 @@ from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
 ALL_RUNS = 1_000_000
+CONSTRAINED = 2
+"""How the journal marks such an answer (`attempt.accepted`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """One household's run: its calls in order, and how it ended (`result` is None where it has not, or failed)."""
+    """One household's run: its calls in order, and how it ended (`result` is None where it has not, or failed).
+
+    ``error`` says why it failed, or why it waits.
+    """
 
     id: str
     status: str
     cost: Money
     calls: tuple[Asked, ...]
     result: Result | None = None
+    error: str | None = None
 
     @property
     def ended(self) -> bool:
         return self.status in ("done", "failed", "cancelled")
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for money."""
+        return self.status == "waiting"
+
+    @property
+    def constrained(self) -> int:
+        """Answers that were accepted because a dearer one could not be paid."""
+        return sum(one.accepted == CONSTRAINED for one in self.calls)
 
     @property
     def answered(self) -> list[Asked]:
@@ -69,7 +85,8 @@ class Books:
         record = self._journal.find(run_id)
         cost, text = (record.cost, record.result) if record else (0, None)
         result = Result.model_validate_json(text) if text else None
-        story = Story(id=run_id, status=status, cost=cost, calls=calls, result=result)
+        error = record.error if record else None
+        story = Story(id=run_id, status=status, cost=cost, calls=calls, result=result, error=error)
         if story.ended:
             self._ended[run_id] = story
         return story
@@ -94,6 +111,8 @@ class Figures:
     reread: int = 0
     audits: int = 0
     objections: int = 0
+    constrained: int = 0
+    waiting: int = 0
     calls: int = 0
     tokens: int = 0
     cost: Money = 0
@@ -121,7 +140,7 @@ def figures(
 def _of_one(story: Story, frontier: str) -> dict[str, int]:
     attempts = [one.attempt for one in story.answered if one.attempt]
     identities = Counter(_identity(one) for one in story.answered if one.attempt and not one.attempt.failure)
-    opinions = [_opinion(one) for one in story.answered if one.step == "audit"]
+    opinions = [_opinion(one) for one in story.answered if one.step == "audit" and one.accepted]
     return {
         "households": 1,
         "failed": story.status == "failed",
@@ -134,6 +153,8 @@ def _of_one(story: Story, frontier: str) -> dict[str, int]:
         "reread": any(one.step == "reread" for one in story.calls),
         "audits": sum(opinion is not None for opinion in opinions),
         "objections": sum(opinion is not None and not opinion.agree for opinion in opinions),
+        "constrained": story.constrained,
+        "waiting": story.waiting,
         "calls": len(story.answered),
         "tokens": sum(attempt.usage.input_tokens + attempt.usage.output_tokens for attempt in attempts),
         "cost": story.cost,

@@ -1,4 +1,5 @@
-"""The rehearsal: a worker process over a database on disk, killed halfway, started again; beside it the comparison.
+"""The rehearsal: a worker process over a database on disk, killed halfway, started again, and once more when an account
+that ran dry was topped up; beside it the comparison.
 
 python -m orchestrion.demo.run work    …   performs the batch; goes on where an earlier process left it
 python -m orchestrion.demo.run alone   …   all-cheap and all-frontier by the same engine; figures as JSON
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ from orchestrion.app import Orchestrion
 from orchestrion.demo.cases import Case, grade
 from orchestrion.demo.figures import Books, Figures, Story, figures
 from orchestrion.demo.households import households
+from orchestrion.demo.money import WALK_INS, Account, TopUp, limits, payers, statement, top_up
 from orchestrion.demo.simulate import simulated_models
 from orchestrion.demo.workflow import alone, one_model, tax_return
 from orchestrion.domain import Money, usd
@@ -48,7 +50,7 @@ BATCH = "demo"
 CONCURRENCY = 6
 POLL_S = 0.05
 PAUSE_S = 1.0
-"""So that a person can see the process die."""
+"""So that a person can see the process die, and the account run dry."""
 MEAN_OF = 20
 LONGEST_WAIT_S = 600.0
 
@@ -81,6 +83,30 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dry:
+    """An account without money for its runs, when all others had ended, and what it was given then.
+
+    ``reason`` is that of the first run that waits; ``remembered``: answers of the waiting runs; ``constrained``: answers that
+    were accepted because a dearer one could not be paid.
+    """
+
+    account: str
+    reason: str
+    waiting: int
+    constrained: int
+    remembered: int
+    spent: Money
+    top_up: TopUp
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        told = {name: getattr(self, name) for name in ("account", "reason", "waiting", "constrained", "remembered")}
+        more = self.top_up
+        amounts = {"spent": self.spent, "moved": more.amount, "limit_before": more.before, "limit_after": more.after}
+        return {**told, "command": more.command, **{f"{name}_usd": usd(amount) for name, amount in amounts.items()}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:
     """Figures of one way of working, averaged over draws of the models' errors."""
 
@@ -92,11 +118,15 @@ class Mean:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the demo ends with. ``kill`` is None where the work was over before the worker could be killed."""
+    """What the demo ends with. ``kill`` is None where the work was over before the worker could be killed, ``dry`` where no
+    run had to wait for money; ``accounts``, the firm first, are empty where the demo keeps none of its own.
+    """
 
     plan: Plan
     orchestrion: Figures
     kill: Kill | None = None
+    dry: Dry | None = None
+    accounts: tuple[Account, ...] = ()
     cheap: Figures | None = None
     frontier: Figures | None = None
     means: Mapping[str, Mean] = dataclasses.field(default_factory=dict)
@@ -113,6 +143,8 @@ class Report:
             "all_cheap": _plain(self.cheap) if self.cheap else None,
             "all_frontier": _plain(self.frontier) if self.frontier else None,
             "kill": dataclasses.asdict(self.kill) if self.kill else None,
+            "dry": self.dry.plain() if self.dry else None,
+            "accounts": [account.plain() for account in self.accounts],
             "means": {"of": self.mean_of, **{name: _plain(mean) for name, mean in self.means.items()}}
             if self.means
             else None,
@@ -130,6 +162,10 @@ class Screen(Protocol):
 
     def resumed(self, now: Figures, kill: Kill, *, pid: int) -> None: ...
 
+    def ran_dry(self, reason: str) -> None: ...
+
+    def topped_up(self, dry: Dry) -> None: ...
+
     def waiting(self) -> None: ...
 
 
@@ -140,29 +176,20 @@ def rehearse(folder: Path, plan: Plan, screen: Screen) -> Report:
         others = [stack.enter_context(_process(folder, mode, plan)) for mode in ("alone", "means")]
         database = Database(folder / DATABASE, statements=statements())  # to look: the worker clears up after the other
         stack.callback(lambda: asyncio.run(database.close()))
-        books, started = Books(database, BATCH), time.monotonic()
-
-        def now() -> Figures:
-            return figures(books.stories(), cases, seconds=time.monotonic() - started)
-
-        kill = None
-        with _process(folder, "work", plan) as worker:
-            while worker.poll() is None:
-                seen = now()
-                screen.progress(seen, total=plan.n, pid=worker.pid)
-                if seen.ended * 2 >= plan.n and seen.ended < plan.n and seen.in_flight:
-                    kill = _kill(worker, books)
-                    if kill:
-                        break
-                time.sleep(POLL_S)
-            else:
-                _must_be_well(worker, folder, "work")
+        watch = Watch(Books(database, BATCH), cases, screen)
+        kill = _until_killed(folder, plan, watch)
         if kill:
             screen.killed(kill)
             time.sleep(PAUSE_S * min(1.0, plan.pace))
-            _go_on(folder, plan, kill, now, screen)
-        last = now()
-        screen.progress(last, total=plan.n, pid=None)
+            _go_on(folder, plan, watch, kill)
+        dry = _top_up(database, watch)
+        if dry:
+            screen.topped_up(dry)
+            time.sleep(PAUSE_S * min(1.0, plan.pace))
+            _go_on(folder, plan, watch)
+        last = watch.look(pid=None)
+        with database.reading() as session:
+            accounts = tuple(statement(session))
         if any(process.poll() is None for process in others):
             screen.waiting()
         compared, means = (
@@ -172,29 +199,88 @@ def rehearse(folder: Path, plan: Plan, screen: Screen) -> Report:
             plan=plan,
             orchestrion=last,
             kill=kill,
+            dry=dry,
+            accounts=accounts,
             cheap=Figures(**compared["cheap"]),
             frontier=Figures(**compared["frontier"]),
             means={name: Mean(**mean) for name, mean in means["means"].items()},
             mean_of=means["of"],
-            show=most_telling(books.stories()),
+            show=most_telling(watch.books.stories()),
         )
 
 
-def _go_on(folder: Path, plan: Plan, kill: Kill, now: Callable[[], Figures], screen: Screen) -> None:
-    """Start another worker process on the same database, and see it through."""
+class Watch:
+    """Looks at the database while worker processes are at work, and tells the screen."""
+
+    def __init__(self, books: Books, cases: Mapping[str, Case], screen: Screen) -> None:
+        self.books = books
+        self.screen = screen
+        self._cases = cases
+        self._started = time.monotonic()
+        self._dry = False
+
+    def look(self, *, pid: int | None) -> Figures:
+        """How far it is; the first run that waits for money is told of, once."""
+        stories = self.books.stories()
+        seen = figures(stories, self._cases, seconds=time.monotonic() - self._started)
+        self.screen.progress(seen, total=len(self._cases), pid=pid)
+        if seen.waiting and not self._dry:
+            self._dry = True
+            self.screen.ran_dry(_reason(stories))
+        return seen
+
+
+def _reason(stories: list[Story]) -> str:
+    return next((story.error for story in stories if story.waiting and story.error), "")
+
+
+def _until_killed(folder: Path, plan: Plan, watch: Watch) -> Kill | None:
+    """Start the first worker process, and kill it when half is done; None where it ended before."""
     with _process(folder, "work", plan) as worker:
-        said = False
         while worker.poll() is None:
-            seen = now()
-            # The calls that were lost are booked when the new process opens the database.
-            if not said and seen.lost:
-                screen.resumed(seen, kill, pid=worker.pid)
-                said = True
-            screen.progress(seen, total=plan.n, pid=worker.pid)
+            seen = watch.look(pid=worker.pid)
+            if seen.ended * 2 >= plan.n and seen.ended < plan.n and seen.in_flight:
+                kill = _kill(worker, watch.books)
+                if kill:
+                    return kill
             time.sleep(POLL_S)
         _must_be_well(worker, folder, "work")
-        if not said:
-            screen.resumed(now(), kill, pid=worker.pid)
+    return None
+
+
+def _go_on(folder: Path, plan: Plan, watch: Watch, kill: Kill | None = None) -> None:
+    """Start another worker process on the same database, and see it through. ``kill``: what it is told to remember of."""
+    with _process(folder, "work", plan) as worker:
+        while worker.poll() is None:
+            seen = watch.look(pid=worker.pid)
+            # The calls that were lost are booked when the new process opens the database.
+            if kill and seen.lost:
+                watch.screen.resumed(seen, kill, pid=worker.pid)
+                kill = None
+            time.sleep(POLL_S)
+        _must_be_well(worker, folder, "work")
+        if kill:
+            watch.screen.resumed(watch.look(pid=None), kill, pid=worker.pid)
+
+
+def _top_up(database: Database, watch: Watch) -> Dry | None:
+    """Give an account that ran dry what its waiting runs need; None where no run waits."""
+    stories = watch.books.stories()
+    waiting = [story for story in stories if story.waiting]
+    if not waiting:
+        return None
+    with database.transaction() as session:
+        spent = next(one.flow.spent for one in statement(session) if one.name == WALK_INS)
+        more = top_up(session, len(waiting))
+    return Dry(
+        account=WALK_INS,
+        reason=_reason(stories),
+        waiting=len(waiting),
+        constrained=sum(story.constrained for story in stories),
+        remembered=sum(len(story.answered) for story in waiting),
+        spent=spent,
+        top_up=more,
+    )
 
 
 def _kill(worker: subprocess.Popen[bytes], books: Books) -> Kill | None:
@@ -301,22 +387,35 @@ def _must_be_well(process: subprocess.Popen[bytes], folder: Path, mode: str) -> 
 
 
 def starts(
-    cases: Mapping[str, Case], *, policies: Mapping[str, Policy] | None = None, name: str = "", batch: str = BATCH
+    cases: Mapping[str, Case],
+    *,
+    policies: Mapping[str, Policy] | None = None,
+    name: str = "",
+    batch: str = BATCH,
+    accounts: Mapping[str, str] | None = None,
 ) -> list[Start]:
-    """A run for each household; ``cases`` by run id."""
+    """A run for each household; ``cases`` and the ``accounts`` that pay by run id."""
     saved = {step: SavedPolicy(policy, name=name) for step, policy in (policies or {}).items()}
     return [
-        Start(id=run, task_id=case.id, input=case.household, batch=batch, policies=saved) for run, case in cases.items()
+        Start(
+            id=run,
+            task_id=case.id,
+            input=case.household,
+            account=accounts.get(run) if accounts else None,
+            batch=batch,
+            policies=saved,
+        )
+        for run, case in cases.items()
     ]
 
 
 async def work(plan: Plan, folder: Path) -> None:
-    """Perform the batch with the machinery."""
+    """Perform the batch with the machinery, on the firm's accounts; what an earlier process left goes on."""
     cases = plan.cases()
-    settings = Settings(database=f"sqlite:///{folder / DATABASE}")
+    settings = Settings(database=f"sqlite:///{folder / DATABASE}", budgets=limits(plan.n))
     models = simulated_models(cases.values(), seed=plan.seed, pace=plan.pace)
     async with Orchestrion.open(settings, workers=models) as o:
-        async for _ in o.run_all(tax_return, starts(cases), concurrency=CONCURRENCY):
+        async for _ in o.run_all(tax_return, starts(cases, accounts=payers(cases)), concurrency=CONCURRENCY):
             pass
 
 

@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrion.demo.figures import Figures
+from orchestrion.demo.money import Account, Flow
 from orchestrion.demo.rates import PRICES
-from orchestrion.demo.run import Kill, Mean, Plan, Report
-from orchestrion.domain import Money, dollars
+from orchestrion.demo.run import Dry, Kill, Mean, Plan, Report
+from orchestrion.domain import NANOS_PER_DOLLAR, Money, dollars
 
 LINE_EVERY_S = 3.0
 WIDEST = 100
@@ -99,6 +100,7 @@ class Board:
         elif time.monotonic() - self._said >= LINE_EVERY_S:
             self._said = time.monotonic()
             did = f"{now.refused} refused by checks, {now.escalated + now.reread} to the frontier, {now.audits} audits"
+            did += f", {now.waiting} wait for money" if now.waiting else ""
             self.say(f"{now.ended}/{total}: {now.seconds:.0f} s, {self.money(now.cost)}; {did}")
 
     def _board(self, now: Figures, total: int, pid: int | None) -> Group:
@@ -121,6 +123,8 @@ class Board:
             ("audits", now.audits),
             ("client asked", now.clients_asked),
             ("left to a person", now.left_to_a_person),
+            ("constrained", now.constrained),
+            ("wait for money", now.waiting),
         ]
         grid = Table.grid(padding=(0, 2))
         pairs = 2 if self._wide else 1
@@ -148,6 +152,23 @@ class Board:
         self.say(f"    at most {self.money(now.lost_cost)}")
         self.say()
 
+    def ran_dry(self, reason: str) -> None:
+        """The first run of an account waits for money."""
+        self.close()
+        self.say("◦ An account runs dry: its runs wind down, then wait. The others go on.", "bold yellow")
+        self.say(f"  {reason}{self._mark}", "yellow")
+
+    def topped_up(self, dry: Dry) -> None:
+        """The waiting runs have money, and another process takes them up."""
+        self.close()
+        more = dry.top_up
+        self.say("The other accounts' runs are through. The demo tops it up, as a person would:")
+        self.say(f"  $ {more.command}", "bold cyan")
+        self.say(f"  its limit: {dollars(more.before)} → {self.money(more.after)}")
+        self.say(f"✓ Its {_count(dry.waiting, 'waiting run')} go on, with what they have:", "bold green")
+        self.say(f"  {_count(dry.remembered, 'answer')} of theirs: not asked again, not paid again")
+        self.say()
+
     def waiting(self) -> None:
         """The work is done, and the comparison is not."""
         self.close()
@@ -160,11 +181,19 @@ class Board:
         self.close()
         self._machinery(report)
         self.say()
+        if report.accounts:
+            self._money(report.accounts)
+            if report.dry:
+                for line in _ran_dry(report.dry, report.orchestrion):
+                    self.say(f"  {line}")
+            self.say()
         shown = [one for one in (report.orchestrion, report.cheap, report.frontier) if one]
         if self._wide and len(shown) > 1:
             self._console.print(self._table(shown))
             if report.orchestrion.lost:
                 self.say("lost: calls in flight at the kill, counted in the total as if charged in full", "dim")
+            if report.dry:
+                self.say("time of Orchestrion: with the kill, the top-up and what it takes to start again", "dim")
         else:
             for name, one in zip(COLUMNS, shown, strict=False):
                 self.say(f"{name}: {one.right} right, {one.wrong} wrong, {one.flagged} flagged")
@@ -210,6 +239,29 @@ class Board:
             grid.add_row(f"  {name}", str(number), meaning)
         self._console.print(grid, width=self.width)
 
+    def _money(self, accounts: tuple[Account, ...]) -> None:
+        """What became of the money that was set aside, and how each account stands."""
+        self.say("The money, added up from its entries", "bold")
+        for name, amount, meaning in _became(accounts[0].flow):
+            self.say(f"  {name:<11}{_exact(amount):>13}{self._mark}  {meaning if self._wide else ''}".rstrip())
+        if self._wide:
+            self._console.print(self._tree(accounts))
+        else:
+            for one in accounts:
+                self.say(f"  {one.name}: {dollars(one.flow.spent)} of {self.money(one.limit)}")
+        self.say(f"  {_never_over(accounts)}")
+
+    def _tree(self, accounts: tuple[Account, ...]) -> Table:
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
+        table.add_column(f"  dollars{self._mark}", no_wrap=True, header_style="dim")
+        for name in ("limit", "spent", "left", "most at once"):
+            table.add_column(name, justify="right", no_wrap=True, header_style="dim")
+        for one in accounts:
+            amounts = (one.limit, one.flow.spent, one.limit - one.flow.spent - one.flow.open, one.most)
+            name = "  " * (1 + one.name.count("/")) + one.name.rpartition("/")[2]
+            table.add_row(name, *(f"{amount / NANOS_PER_DOLLAR:.4f}" for amount in amounts))
+        return table
+
     def _table(self, shown: list[Figures]) -> Table:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
         table.add_column("", no_wrap=True)
@@ -247,10 +299,41 @@ class Board:
             self.say(f"      {meaning}", "dim")
 
 
+def _exact(amount: Money) -> str:
+    """To the nano-dollar."""
+    whole, rest = divmod(amount, NANOS_PER_DOLLAR)
+    return f"${whole:,}.{rest:09d}"
+
+
+def _became(flow: Flow) -> Iterator[tuple[str, Money, str]]:
+    yield "held", flow.held, "set aside before calls, at their bounds"
+    yield "= posted", flow.posted, "what they cost"
+    yield "+ unknown", flow.unknown, "lost at the kill: booked in full"
+    yield "+ returned", flow.returned, "held, and not needed"
+    yield "+ voided", flow.voided, "held, and nobody was asked"
+    if flow.open:
+        yield "+ open", flow.open, "still held"
+
+
+def _never_over(accounts: tuple[Account, ...]) -> str:
+    over = [one.name for one in accounts if one.over > 0]
+    if over:
+        return f"Over its limit at some moment: {', '.join(over)}."
+    return "At every entry, spent and held together were within every limit (most at once)."
+
+
+def _ran_dry(dry: Dry, done: Figures) -> Iterator[str]:
+    through = "all are done now" if not done.waiting else f"{done.waiting} still wait"
+    yield f"{dry.account} ran dry: {_count(dry.waiting, 'run')} waited for the top-up; {through}."
+    if dry.constrained:
+        yield f"{_count(dry.constrained, 'audit')} constrained: by three cheap models of one mind, for the frontier."
+
+
 def _commands(report: Report, kept: Path | None) -> Iterator[tuple[str, str]]:
     if kept:
         yield f"cd {kept}", "this demo's database"
         yield f"orchestrion runs show {report.show}", "who was asked, what checks said, what it cost"
+        yield "orchestrion budget show", "the accounts: limits, spent, held, left"
         yield "orchestrion outcomes export outcomes.jsonl", "every answer as evidence"
     else:
         yield "orchestrion demo --keep demo-run", "the same; its database stays to be looked into"

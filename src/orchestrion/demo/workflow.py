@@ -2,7 +2,7 @@
 
     extract   the cheap model, corrected once by the checks; where they still refuse, the frontier, corrected once
     compute   plain code, $0; its sums are checked
-    audit     the frontier, only where `checks.risky` says why
+    audit     the frontier, only where `checks.risky` says why; where it cannot be paid, three cheap ones of one mind
     reread    where the auditor disagrees: the frontier extracts once more, told the objection; then audit again
 
 It ends prepared, needs_information (the client is asked) or needs_person (a preparer looks).
@@ -23,8 +23,8 @@ from orchestrion.demo.tax import TaxReturn, compute
 from orchestrion.domain import Task
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import workflow
-from orchestrion.errors import StepFailed
-from orchestrion.policy.combinators import as_policy, best_effort, cascade, corrected
+from orchestrion.errors import FundsExhausted, StepFailed
+from orchestrion.policy.combinators import agreement, as_policy, best_effort, cascade, corrected
 from orchestrion.policy.protocol import Policy
 from orchestrion.workers.function import FunctionWorker
 
@@ -52,7 +52,7 @@ def policies(cheap: str = "cheap", frontier: str = "frontier") -> Mapping[str, P
     """Who is asked at which step, in which order: the machinery, as data."""
     return {
         "extract": cascade(corrected(cheap), corrected(frontier)),
-        "audit": corrected(frontier),
+        "audit": cascade(corrected(frontier), agreement(cheap, samples=3, accept=1.0)),
         "reread": corrected(frontier),
     }
 
@@ -130,7 +130,9 @@ def _ended(facts: Facts, filled: TaxReturn | None) -> Result:
 
 
 def _left_to_a_person(failed: StepFailed) -> Result:
-    """Raises again where no model answered: that is no household's fault, and the run is to be resumed."""
+    """Raises again where no model could be paid, or none answered: that is no household's fault, and the run goes on later."""
+    if isinstance(failed, FundsExhausted):
+        raise failed
     if failed.step != compute_return.name and all(attempt.failure for attempt in failed.history):
         raise failed
     return Result.needs_person(failed.reason)

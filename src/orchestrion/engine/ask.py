@@ -29,7 +29,7 @@ from orchestrion.domain import (
     Verdict,
     digest,
 )
-from orchestrion.engine.holding import NOTHING, Held, is_amount, plan, secured
+from orchestrion.engine.holding import MOST, NOTHING, Held, is_amount, plan, secured
 from orchestrion.engine.review import put, waits
 from orchestrion.engine.scope import Parted, Waits
 from orchestrion.errors import FundsExhausted, RunBusy, RunCancelled, StepFailed, UsageError, WorkerFailed
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 NO_COST: Mapping[str, Money] = {}
 
 
-async def hold(site: Site, calls: tuple[Call, ...], history: tuple[Attempt, ...]) -> list[Held]:
+def hold(site: Site, calls: tuple[Call, ...], history: tuple[Attempt, ...]) -> Awaitable[list[Held]]:
     """Set aside what an Ask takes, and note it; a question to a person is put with it. Raises FundsExhausted."""
     step, key = site.step, site.key
     # Nothing is held before all are known: a worker that is not there must not leave the others' money set aside.
-    planned = [plan(site, call, step.request(site.task, call, site.input)) for call in calls]
+    asked = [plan(site, call, step.request(site.task, call, site.input)) for call in calls]
 
     def note(held: list[Held]) -> None:
         if site.execution.short:
@@ -64,7 +64,7 @@ async def hold(site: Site, calls: tuple[Call, ...], history: tuple[Attempt, ...]
             if isinstance(one.worker, Person):
                 put(site, one.hold, one.worker, history)
 
-    return await secured(site, planned, note, history)
+    return secured(site, asked, note, history)
 
 
 async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
@@ -233,7 +233,9 @@ async def metered(execution: Execution, held: Held) -> Answered:
         took = _took(worker, reply)
     except WorkerFailed as failed:
         took, kind = _billed(failed, held)
-        _post(execution, held, took, kind)
+        execution.post(hold, took, kind)
+        if took.money > held.demand.money:
+            _overrun(execution, held, took)
         return Answered(None, Failure(failed.kind, failed.message), took.money, perf_counter() - started)
     except (UsageError, NotSent, Parted):
         execution.post(
@@ -245,7 +247,9 @@ async def metered(execution: Execution, held: Held) -> Answered:
         execution.post(hold, held.demand, "unknown")
         raise
     latency = perf_counter() - started if reply.latency_s is None else reply.latency_s
-    _post(execution, held, took, "post")
+    execution.post(hold, took, "post")
+    if took.money > held.demand.money:
+        _overrun(execution, held, took)
     return Answered(reply, None, took.money, latency)
 
 
@@ -254,7 +258,7 @@ def _took(worker: Worker, reply: Reply) -> Amounts:
     usage = reply.usage
     cost = reply.cost if reply.cost is not None else (worker.price or FREE).cost(usage)
     tokens = usage.input_tokens + usage.output_tokens
-    if not (is_amount(cost) and is_amount(tokens)):
+    if not (type(cost) is int is type(tokens) and 0 <= cost <= MOST and 0 <= tokens <= MOST):
         raise WorkerFailed(
             "garbage", f"{worker.name}: the answer says that it cost {cost!r} nano-dollars and {tokens!r} tokens"
         )
@@ -270,10 +274,9 @@ def _billed(failed: WorkerFailed, held: Held) -> tuple[Amounts, Posting]:
     return held.demand, "unknown"
 
 
-def _post(execution: Execution, held: Held, took: Amounts, kind: Posting) -> None:
-    """Post what a call took; more than was held is an overrun."""
-    execution.post(held.hold, took, kind)
-    if took.money > held.demand.money and execution.overruns is not None:
+def _overrun(execution: Execution, held: Held, took: Amounts) -> None:
+    """More was billed than was held: booked as it is, and its worker is refused from now on."""
+    if execution.overruns is not None:
         bound, margin = held.demand.money, margin_of(held.worker)
         execution.overruns.note(held.hold, held.worker.name, bound=bound, actual=took.money, margin=margin)
 

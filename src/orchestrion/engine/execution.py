@@ -27,6 +27,7 @@ from orchestrion.telemetry import Tracing
 from orchestrion.workers.protocol import Worker
 
 T = TypeVar("T")
+UNCOUNTED: frozenset[Unit] = frozenset()
 
 
 @dataclass(slots=True)
@@ -114,6 +115,7 @@ class Execution:
         "ledger",
         "log",
         "no",
+        "overruns",
         "reference",
         "reviewed",
         "short",
@@ -142,6 +144,7 @@ class Execution:
         self.account = account
         self.id = run_id
         self.ledger = house.ledger
+        self.overruns = house.overruns
         self.log = log
         self.reference = reference
 
@@ -188,12 +191,8 @@ class Execution:
     @property
     def units(self) -> frozenset[Unit]:
         """What the limits above the run's account count; nothing where there are none."""
-        return self.ledger.tree.units(self.account)
-
-    @property
-    def overruns(self) -> Overruns | None:
-        """Which workers are refused; None where nothing is kept."""
-        return self._house.overruns
+        tree = self.ledger.tree
+        return tree.units(self.account) if tree.limited else UNCOUNTED
 
     def post(self, hold: int, took: Amounts, kind: Posting) -> None:
         """Move what a call took."""

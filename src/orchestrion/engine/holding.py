@@ -28,40 +28,33 @@ MOST = 2**62
 NOTHING = Amounts(0)
 
 
-class Planned(msgspec.Struct, frozen=True):
-    """A call to be made: who is asked what, and what it takes at most."""
+class Held(msgspec.Struct):
+    """A call to be made: what it takes at most, who is asked what, and the id under which that is set aside (0: not yet)."""
 
     demand: Amounts
     call: Call
     worker: Worker
     request: Request
+    hold: int = 0
 
 
-class Held(msgspec.Struct, frozen=True):
-    """A call whose money is set aside, under the id ``hold``."""
-
-    hold: int
-    demand: Amounts
-    call: Call
-    worker: Worker
-    request: Request
-
-
-def plan(site: Site, call: Call, request: Request) -> Planned:
+def plan(site: Site, call: Call, request: Request) -> Held:
     """A call with what it takes at most. Raises PolicyError where nobody is called so, UsageError where it has no bound."""
     worker = site.execution.worker(call.worker, site.step)
-    return Planned(demand_of(worker, request, site.execution.units), call, worker, request)
+    return Held(demand_of(worker, request, site.execution.units), call, worker, request)
 
 
 def demand_of(worker: Worker, request: Request, units: Iterable[Unit]) -> Amounts:
-    """What a call takes at most. Tokens are counted only where a limit counts them. Raises UsageError for a bound that
+    """What a call takes at most. Tokens and time are counted only where limits stand above. Raises UsageError for a bound that
     is none."""
     money = worker.bound(request)
-    if not is_amount(money):
+    if type(money) is not int or not 0 <= money <= MOST:
         raise UsageError(
             f"worker '{worker.name}' says that a call costs at most {money!r}: a bound is a whole number of nano-dollars, 0 or "
             "more. Mend its `bound`; nothing was asked."
         )
+    if not units:
+        return Amounts(money)
     tokens = tokens_bound(worker, request) if "tokens" in units else 0
     return Amounts(money, tokens, round(worker.minutes * 60) if isinstance(worker, Person) else 0)
 
@@ -73,7 +66,7 @@ def is_amount(money: object) -> bool:
 
 async def secured(
     site: Site,
-    planned: list[Planned],
+    asked: list[Held],
     note: Callable[[list[Held]], None],
     history: tuple[Attempt, ...],
 ) -> list[Held]:
@@ -83,24 +76,23 @@ async def secured(
     What fails only for what others hold waits for it. Raises FundsExhausted where the calls cannot be paid.
     """
     execution, ledger = site.execution, site.execution.ledger
-    demands = [one.demand for one in planned]
+    demands = [one.demand for one in asked]
     while True:
         holds = ledger.hold(execution.account, demands, run=execution.no)
         if holds is None:
             holds = await _waited(site, demands)
             if holds is None:
-                raise exhausted(site, demands, [one.call.worker for one in planned], history)
-        held = [
-            Held(hold, one.demand, one.call, one.worker, one.request) for hold, one in zip(holds, planned, strict=True)
-        ]
-        note(held)
+                raise exhausted(site, demands, [one.call.worker for one in asked], history)
+        for one, hold in zip(asked, holds, strict=True):
+            one.hold = hold
+        note(asked)
         try:
             await execution.log.durable()
         except (asyncio.CancelledError, RunBusy) as error:
-            _let_go(site, held, error)
+            _let_go(site, asked, error)
             raise
         if not ledger.refused(holds):
-            return held
+            return asked
         # Another process was faster. What was noted is a call without a hold, which no resumed run takes for one that was made.
 
 

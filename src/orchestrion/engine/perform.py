@@ -71,7 +71,7 @@ class Site:
     def funds(self) -> Funds:
         """What may still be spent here: also what others hold, until it was waited for in vain."""
         execution = self.execution
-        if not execution.units:
+        if not execution.ledger.tree.limited or not execution.units:
             return UNLIMITED
         self.unpaid = None
         left = execution.ledger.left(execution.account, run=execution.no, patient=self.patient)
@@ -105,58 +105,54 @@ class Site:
 async def perform(site: Site) -> Any:
     """Ask, check and decide until the policy accepts; the accepted value. Raises StepFailed where it stops, with the history
     and the cost, FundsExhausted where a limit is in its way.
+
+    What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask waits for
+    the commit that notes it and everything before it. So a step costs one commit, not two.
     """
+    history: tuple[Attempt, ...] = ()
+    tried: list[tuple[Call, ...]] = []
     site.open()
     log = site.execution.log
     memory = log.recall(site.key)
     try:
-        if memory is None:
-            if left := log.unvisited(site.key.scope):
-                # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
-                # the code has changed: it is refused before it pays for anything, and the old code still fits.
-                raise mismatch(site.execution.id, left)
-            return await _decide(site, ())
-        site.turn = memory.turns
-        history = await _remembered(site, memory)
-        if memory.accepted is not None:
-            site.accepted = _accepted(memory, history)
-            return site.accepted.attempt.value
-        if memory.short:
-            raise was_short(site, history)
-        return await _decide(site, history)
+        if memory:
+            site.turn = memory.turns
+            history = await _remembered(site, memory)
+            if memory.accepted is not None:
+                site.accepted = _accepted(memory, history)
+                return site.accepted.attempt.value
+            if memory.short:
+                raise was_short(site, history)
+        elif left := log.unvisited(site.key.scope):
+            # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
+            # the code has changed: it is refused before it pays for anything, and the old code still fits.
+            raise mismatch(site.execution.id, left)
+        while True:
+            match site.policy.next(site.task, history, site.funds()):
+                case Ask() as ask:
+                    site.execution.proceed()
+                    try:
+                        held = await hold(site, _not_pending(site, ask.calls), history)
+                    except FundsExhausted:
+                        if ask.calls in tried:
+                            raise
+                        tried.append(ask.calls)  # the policy may know somebody cheaper
+                        continue
+                    if len(held) == 1:
+                        history += (await answer(site, held[0], history),)
+                    else:
+                        history += await answers(site, held, history)
+                case Accept() as decision:
+                    log.accept(decision.attempt.hold, constrained=decision.constrained)
+                    site.accepted = decision
+                    return decision.attempt.value
+                case Stop(_, "funds") if site.execution.units:
+                    raise site.exhausted(history)
+                case Stop(reason):
+                    raise StepFailed(step=site.step.name, reason=reason, history=history, cost=spent(history))
     except FundsExhausted:
         site.execution.short.append(site)
         raise
-
-
-async def _decide(site: Site, history: tuple[Attempt, ...]) -> Any:
-    """The loop. What came back is on its way to the disk when a decision is made, and on it before the next call is: an Ask
-    waits for the commit that notes it and everything before it. So a step costs one commit, not two.
-    """
-    tried: list[tuple[Call, ...]] = []
-    while True:
-        match site.policy.next(site.task, history, site.funds()):
-            case Ask() as ask:
-                site.execution.proceed()
-                try:
-                    held = await hold(site, _not_pending(site, ask.calls), history)
-                except FundsExhausted:
-                    if ask.calls in tried:
-                        raise
-                    tried.append(ask.calls)  # the policy may know somebody cheaper
-                    continue
-                if len(held) == 1:
-                    history += (await answer(site, held[0], history),)
-                else:
-                    history += await answers(site, held, history)
-            case Accept() as decision:
-                site.execution.log.accept(decision.attempt.hold, constrained=decision.constrained)
-                site.accepted = decision
-                return decision.attempt.value
-            case Stop(_, "funds") if site.execution.units:
-                raise site.exhausted(history)
-            case Stop(reason):
-                raise StepFailed(step=site.step.name, reason=reason, history=history, cost=spent(history))
 
 
 def _not_pending(site: Site, calls: tuple[Call, ...]) -> tuple[Call, ...]:

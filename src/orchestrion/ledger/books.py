@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from time import time
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -30,7 +31,7 @@ from orchestrion.ledger.protocol import Posting
 from orchestrion.store.queries import queries
 from orchestrion.store.session import Row, Session
 
-ENTRIES = ("hold", "post")
+ENTRIES = ("hold", "post", "want", "served")
 
 
 def statements() -> dict[str, str]:
@@ -77,13 +78,27 @@ class Warned(NamedTuple):
         )
 
 
+FRESH_S = 1.0
+"""How long a process counts as waiting after it last said so."""
+
+
+class Want(NamedTuple):
+    """A process whose calls wait for a limit of ``account``. Who has the smaller ``rank`` and ``since`` goes first."""
+
+    process: int
+    account: str
+    rank: int
+    since: float
+
+
 class Applied(msgspec.Struct):
     """What became of a batch: holds that did not fit, the balances that it touched (settled, held), the limits that were
-    passed, and the tree where it is another than before."""
+    passed, the processes that wait, and the tree where it is another than before."""
 
     refused: set[int]
     seen: dict[Key, tuple[int, int]]
     warned: list[Warned]
+    wants: list[Want] = []
     tree: Tree | None = None
 
 
@@ -182,7 +197,7 @@ class Books:
         if not exact:
             moves = self._found(session, batch, tree)  # it was put by somebody who did not know these limits
         if not moves:
-            return None if tree is before else Applied(set(), {}, [], tree)
+            return None if tree is before else Applied(set(), {}, [], tree=tree)
         page = _Page(session, tree)
         refused = set() if exact else self._over_run_limits(session, batch, tree)
         moved: set[int] = set()
@@ -201,7 +216,7 @@ class Books:
             batch["post"] = [row for row in batch.get("post", ()) if row[0] not in self._refused]
         warned = self._write(page)
         seen = {key: (one.settled, one.held) for key, one in page.balances.items()}
-        return Applied(refused, seen, warned, None if tree is before else tree)
+        return Applied(refused, seen, warned, self.wants(session), None if tree is before else tree)
 
     def _found(self, session: Session, batch: dict[str, list[Row]], tree: Tree) -> list[Move]:
         """The moves of a batch, made anew from its rows."""
@@ -279,8 +294,6 @@ class Books:
         return warned
 
     def _warn(self, session: Session, key: Key, fraction: float) -> bool:
-        from time import time  # rare
-
         return bool(session.execute(self._sql["warn"], (*key, fraction, time())))
 
     # One hold at a time, for what is rare
@@ -313,6 +326,7 @@ class Books:
 
     def leave(self, session: Session, first: int, last: int, at: float) -> None:
         """Post in full what a dead process left open, and let go what was held for questions of cancelled runs."""
+        session.execute(self._sql["served"], (first >> 32, at))
         for hold, *_ in session.execute(self._sql["open_holds"], (first, last)):
             self.settle(session, hold, None, "unknown", at)
         for (hold,) in session.execute(self._sql["open_questions_of_cancelled"]):
@@ -345,6 +359,10 @@ class Books:
             unit = UNITS.index(cap.unit)
             row = (account, cap.unit, cap.period, window.name, window.start, sums[unit], sums[unit + 3])
             session.executemany(self._sql["put_balance"], [row])
+
+    def wants(self, session: Session) -> list[Want]:
+        """The processes whose calls wait for money."""
+        return [Want(*row) for row in session.execute(self._sql["wants"], (time() - FRESH_S,))]
 
     def parked(self, session: Session, key: Key) -> int:
         """What of a balance is held for questions to people: it stays so until somebody decides."""

@@ -209,6 +209,8 @@ def move(
             f"'{source}' has a limit of {limit_said(of)}: {said(unit, amount)} cannot be taken from it. "
             "Nothing was moved."
         )
+    if to.amount + amount >= 2**63:
+        raise UsageError(f"'{target}' would have a limit above all that can be counted. Nothing was moved.")
     changes: list[Change] = []
     for name, cap, moved in ((source, of, -amount), (target, to, amount)):
         before = tree.accounts[name]
@@ -241,7 +243,7 @@ def said(unit: Unit, amount: int) -> str:
         return f"{'-' if amount < 0 else ''}${value:,.{places}f}"
     if unit == "tokens":
         return f"{amount:,} tokens"
-    return f"{amount / 60:,.4g} min" if amount % 60 else f"{amount // 60:,} min"
+    return f"{Decimal(amount) / 60:,.4g} minutes" if amount % 60 else f"{amount // 60:,} minutes"
 
 
 def limit_said(cap: Cap) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 from typing import Any
 
 from orchestrion.domain import Money
 from orchestrion.ledger.accounts import Amounts, Key, Tree
-from orchestrion.ledger.books import Applied, Books, Moving, Setting
-from orchestrion.ledger.local import LocalLedger, Purse
+from orchestrion.ledger.books import Applied, Books, Moving, Setting, Want
+from orchestrion.ledger.local import LocalLedger, Purse, place
 from orchestrion.ledger.protocol import Posting
 from orchestrion.store.database import Database
 from orchestrion.store.postgres import Postgres
@@ -26,6 +27,7 @@ class EntryLedger(LocalLedger):
         self._serial = database.serial  # type: ignore[method-assign]  # the same, with one call less
         self._books = books
         self._refused: set[int] = set()
+        self._waits = False
         self._looker = Books()
         super().__init__(Tree(version=-1))
         with database.reading() as session:
@@ -75,6 +77,19 @@ class EntryLedger(LocalLedger):
         [sums] = self._database.read(self._sql["spent_of_run"], (run,))
         return Amounts(*sums[:3]), Amounts(*sums[3:])
 
+    def _want(self) -> None:
+        """Its own rows of who waits: written anew while somebody does, as long as somebody did."""
+        process, now = self._database.process, time()
+        said = [(*place(waiter), short) for waiter in self._queue.first() if (short := self._short_at(waiter))]
+        for rank, since, short in sorted(said, reverse=True):  # of several at one account, the first is written last
+            self._put("want", (process, short, rank, since, now))
+        if said or self._waits:
+            self._put("served", (process, now))
+            self._waits = bool(said)
+
+    def _others(self, wants: list[Want]) -> list[Want]:
+        return [want for want in wants if want.process != self._database.process]
+
     def _look(self, purse: Purse, *, parked: bool = False) -> None:
         with self._database.reading() as session:
             tree = self._looker.tree(session)
@@ -85,6 +100,8 @@ class EntryLedger(LocalLedger):
                     balance.settled, balance.held = self._looker.balance(session, balance.key)
                 if parked:
                     balance.parked = self._looker.parked(session, balance.key)
+            if parked:
+                self._wants = self._others(self._looker.wants(session))
 
     def _adopt(self, tree: Tree) -> None:
         """Decide by these accounts and limits from now on."""
@@ -108,6 +125,7 @@ class EntryLedger(LocalLedger):
                     if balance.of_run:
                         balance.move(0, -opened[2][balance.unit], batch)
         self._refused |= result.refused
+        self._wants = self._others(result.wants) if result.wants else result.wants
         self.warnings += result.warned
         if result.tree and result.tree.version > self.tree.version:
             self._adopt(result.tree)

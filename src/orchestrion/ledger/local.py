@@ -13,13 +13,16 @@ from typing import Any
 
 from orchestrion.domain import Money
 from orchestrion.errors import UsageError
-from orchestrion.ledger.accounts import Amounts, Cap, Key, Line, Path, Tree
-from orchestrion.ledger.books import Warned
+from orchestrion.ledger.accounts import CLASSES, Amounts, Cap, Key, Line, Path, Tree, ancestors
+from orchestrion.ledger.books import Want, Warned
 from orchestrion.ledger.protocol import Posting, Shortage
 from orchestrion.ledger.queue import Queue, Served, Waiter
 
 POLL_S = 0.05
 """How often who waits looks whether another process has let money go."""
+
+PATIENCE_S = 5.0
+"""How long a call lets those of a higher class in other processes go first: no class starves."""
 
 NOTHING = Amounts(0)
 
@@ -127,6 +130,7 @@ class LocalLedger:
         self._serving = False
         self._poll: asyncio.TimerHandle | None = None
         self._floor = 0.0
+        self._wants: list[Want] = []
 
     # What a subclass gives
 
@@ -152,6 +156,9 @@ class LocalLedger:
     def _look(self, purse: Purse, *, parked: bool = False) -> None:
         """Read its balances anew, where others may have moved them; and what of them is ``parked``."""
 
+    def _want(self) -> None:
+        """Tell the other processes who waits here."""
+
     # The ledger
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
@@ -168,6 +175,8 @@ class LocalLedger:
             return holds
         if self._queue and self._queue.blocks(purse.keys):
             return None
+        if self._wants and self._behind(account, CLASSES.index(self.tree.rank(account)), now):
+            return None
         return self._take(purse, demands, run, now)
 
     def refused(self, holds: Sequence[int]) -> bool:
@@ -180,6 +189,7 @@ class LocalLedger:
         try:
             self._look(purse, parked=True)
             self._serve()
+            self._want()
             async with asyncio.timeout(wait_s):
                 return await waiter.future
         except TimeoutError:
@@ -193,6 +203,8 @@ class LocalLedger:
         finally:
             self._queue.remove(waiter)
             self._serve_soon()  # who stood behind may be served
+            if not self._queue:
+                self._want()
 
     def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
         opened = self._open.pop(hold, None)
@@ -321,6 +333,17 @@ class LocalLedger:
             holds.append(hold)
         return holds
 
+    def _short_at(self, waiter: Waiter) -> str | None:
+        """The account whose limit a waiting call does not fit under now; of a limit of its run, nobody else need know."""
+        total = Amounts(*map(sum, zip(*waiter.demands, strict=True)))
+        above = self._above(self._purse(waiter.account), waiter.run)
+        return next((one.key[0] for one in above if not one.of_run and not one.fits(total[one.unit])), None)
+
+    def _behind(self, account: str, rank: int, since: float) -> bool:
+        """Whether another process waits for a limit above this account, and goes first."""
+        above = ancestors(account)
+        return any((want.rank, want.since) < (rank, since) and want.account in above for want in self._wants)
+
     def _serve_soon(self) -> None:
         if self._queue and not self._serving:
             self._serving = True
@@ -338,11 +361,14 @@ class LocalLedger:
             if self._queue.blocks(purse.keys):
                 self._look(purse, parked=True)
         self._serve()
+        self._want()
 
     def _attempt(self, waiter: Waiter) -> Served:
         if waiter.future.done():
             return Served(hopeless=True)  # cancelled
         purse = self._purse(waiter.account)
+        if self._wants and self._behind(waiter.account, *place(waiter)):
+            return Served()
         holds = self._take(purse, waiter.demands, waiter.run, self._now())
         if holds is not None:
             return Served(holds)
@@ -350,6 +376,11 @@ class LocalLedger:
         above = self._above(purse, waiter.run)
         hopeless = any(not one.soon_fits(total[one.unit]) for one in above)
         return Served(blocked=[one.key for one in above if not one.fits(total[one.unit])], hopeless=hopeless)
+
+
+def place(waiter: Waiter) -> tuple[int, float]:
+    """Where a call stands among those of all processes: who has waited PATIENCE_S stands with the highest class."""
+    return (0 if time.time() - waiter.since > PATIENCE_S else waiter.rank), waiter.since
 
 
 def _excess(balance: Balance, demand: Amounts) -> float:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from time import time
 from typing import TypeAlias
 
 from orchestrion.ledger.accounts import CLASSES, Amounts, Class, Key
@@ -22,10 +23,12 @@ Result: TypeAlias = "list[int] | None"
 class Waiter:
     """Calls of one account that wait. ``future`` gets the ids of their holds, or None where waiting does not help."""
 
-    __slots__ = ("account", "demands", "future", "order", "run")
+    __slots__ = ("account", "demands", "future", "order", "rank", "run", "since")
 
-    def __init__(self, account: str, demands: tuple[Amounts, ...], run: int | None, order: int) -> None:
+    def __init__(self, account: str, demands: tuple[Amounts, ...], run: int | None, order: int, rank: int) -> None:
         self.account = account
+        self.rank = rank
+        self.since = time()
         self.demands = demands
         self.run = run
         self.order = order
@@ -74,6 +77,10 @@ class Queue:
         """Whether somebody waits for one of these limits: who comes now does not go before."""
         return any(not line.keys.isdisjoint(keys) for line in self._lines.values())
 
+    def first(self) -> Iterator[Waiter]:
+        """Of each account the one who is served first."""
+        return (line.waiters[0] for line in self._lines.values())
+
     def add(
         self, account: str, demands: tuple[Amounts, ...], *, run: int | None, rank: Class, keys: Collection[Key]
     ) -> Waiter:
@@ -82,7 +89,7 @@ class Queue:
         line = self._lines.get(account)
         if line is None:
             line = self._lines[account] = _Line(CLASSES.index(rank), frozenset(keys))
-        waiter = Waiter(account, demands, run, self._order)
+        waiter = Waiter(account, demands, run, self._order, line.rank)
         line.waiters.append(waiter)
         return waiter
 

@@ -13,6 +13,7 @@ import msgspec
 from orchestrion.domain import Money
 from orchestrion.ledger.accounts import (
     FOREVER,
+    PERIODS,
     UNITS,
     Account,
     Amounts,
@@ -69,8 +70,8 @@ class AccountStanding(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Standing, ...] = ()
 
 
-class Overrun(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that was billed above what was held for it. Its worker is refused until its `bound` is above ``margin``."""
+class BilledAbove(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was billed above its bound. Its worker is refused until its own `bound` is above ``margin``."""
 
     hold: int
     account: str
@@ -121,16 +122,20 @@ def standings(session: Session, tree: Tree, *, now: float) -> list[AccountStandi
                 zone=tree.zone(name),
                 spent=Amounts(*amounts[:3]),
                 held=Amounts(*amounts[3:6]),
-                limits=tuple(_standing(sums, account, cap, tree.zone(name), now, warned) for cap in account.caps),
+                limits=tuple(_standing(sums, account, cap, tree.zone(name), now, warned) for cap in _in_order(account)),
             )
         )
     return found
 
 
-def overruns(session: Session) -> Iterator[Overrun]:
-    """Every call that was billed above its hold, the oldest first."""
+def overruns(session: Session) -> Iterator[BilledAbove]:
+    """Every call that was billed above its bound, the oldest first."""
     for hold, account, worker, bound, actual, margin, at in session.execute(queries("budget")["overruns"]):
-        yield Overrun(hold=hold, account=account, worker=worker, bound=bound, actual=actual, margin=margin, at=at)
+        yield BilledAbove(hold=hold, account=account, worker=worker, bound=bound, actual=actual, margin=margin, at=at)
+
+
+def _in_order(account: Account) -> list[Cap]:
+    return sorted(account.caps, key=lambda cap: (UNITS.index(cap.unit), PERIODS.index(cap.period)))
 
 
 def _standing(

@@ -67,6 +67,17 @@ create table overrun (
     at     double precision not null
 );
 
+-- Processes whose calls wait for money that others hold: the account whose limit is short, the class of who waits, since when.
+-- `at` says that they still do.
+create table want (
+    process bigint not null,
+    account text not null,
+    rank    bigint not null,
+    since   double precision not null,
+    at      double precision not null,
+    primary key (process, account)
+);
+
 -- One row. `version` grows with every change of an account or a limit, so that every process hears of it.
 create table books (
     version bigint not null

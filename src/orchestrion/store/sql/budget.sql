@@ -53,3 +53,12 @@ select h.hold, h.account, p.amount, h.at, run.id,
        (select c.value ->> 1 from ask a, json_each(a.calls) c where a.run = h.run and c.value ->> 0 = h.hold limit 1)
 from post p join hold h on h.hold = p.hold left join run on run.no = h.run
 where p.kind = 'unknown' order by h.at, h.hold;
+
+-- name: flows
+select h.account, p.kind, sum(h.amount), sum(coalesce(p.amount, 0))
+from hold h left join post p on p.hold = h.hold group by h.account, p.kind;
+
+-- name: moves
+select account, at, amount from hold
+union all
+select h.account, p.at, p.amount - h.amount from post p join hold h on h.hold = p.hold;

@@ -82,3 +82,13 @@ on conflict (account, unit, period, span, fraction) do nothing returning fractio
 select hold.at, hold.amount, hold.tokens, hold.attention from review join hold on hold.hold = review.hold
 where review.state = 'open' and (hold.account = $1 or substr(hold.account, 1, length($1) + 1) = $1 || '/')
   and not exists (select 1 from post where post.hold = hold.hold);
+
+-- name: wants
+select process, account, rank, since from want where at > $1;
+
+-- name: want
+insert into want (process, account, rank, since, at) values ($1, $2, $3, $4, $5)
+on conflict (process, account) do update set rank = excluded.rank, since = excluded.since, at = excluded.at;
+
+-- name: served
+delete from want where process = $1 and at < $2;

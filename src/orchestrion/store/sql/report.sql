@@ -24,7 +24,6 @@ call as (
 )
 
 -- name: calls
-<<<<<<< HEAD
 select h.hold, h.account, h.at, h.amount, p.kind, p.amount, r.no, r.id, c.scope, c.step, c.n, c.worker, c.added,
        t.accepted, t.body, v.hold is not null, v.decision, v.person, v.minutes
 from call c join hold h on h.hold = c.hold left join run r on r.no = c.run
@@ -46,17 +45,6 @@ order by 1
 
 -- name: batches
 select distinct batch from run where batch is not null
-=======
-select a.run, a.scope, a.step, a.n, c.value ->> 0, c.value ->> 1, json_array_length(c.value, '$[3]') > 0,
-       t.accepted, t.body, p.kind, p.amount, h.amount, v.hold is not null
-from run r join ask a on a.run = r.no, json_each(a.calls) c
-     left join attempt t on t.hold = c.value ->> 0
-     left join post p on p.hold = c.value ->> 0
-     join hold h on h.hold = c.value ->> 0 -- without one, another process was faster, and nobody was asked
-     left join review v on v.hold = c.value ->> 0
-where (:batch is null or r.batch = :batch) and (:run is null or r.id = :run)
-order by c.value ->> 0;
->>>>>>> w-engine
 
 -- name: newest
 select batch, (select count(distinct batch) from run) from run where substr(id, 1, length(:probes)) <> :probes
