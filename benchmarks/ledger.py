@@ -103,7 +103,8 @@ def bare_entries(file: Path, seconds: float) -> dict[str, float]:
     )
     connection.execute("create table hold (hold integer primary key, account, amount, run, at, tokens, attention)")
     connection.execute("create table post (hold integer primary key, kind, amount, at, tokens, attention)")
-    serial, posts, done = count(1), [], 0
+    serial, done = count(1), 0
+    posts: list[tuple[Any, ...]] = []
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
         at = time.time()
@@ -121,7 +122,7 @@ def bare_entries(file: Path, seconds: float) -> dict[str, float]:
 
 
 async def step(variant: str, folder: Path, seconds: float) -> dict[str, float]:
-    from orchestrion_peer import Model, chain
+    from orchestrion_peer import Model, chain  # type: ignore[import-not-found]  # a script of benchmarks/peers
 
     flow, accounts_of_runs = chain(10), count()
     workers = [Model("cheap", increment), Model("frontier", increment)]

@@ -53,7 +53,7 @@ class Provider:
     def bill(self) -> int:
         cached = (self._usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
         fresh = self._usage["prompt_tokens"] - cached
-        return fresh * READ + cached * CACHED + self._usage["completion_tokens"] * WRITE
+        return int(fresh * READ + cached * CACHED + self._usage["completion_tokens"] * WRITE)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
@@ -137,7 +137,7 @@ def limit(app: Orchestrion, **budgets: int | None) -> None:
 def settled(app: Orchestrion, account: str = "co") -> int:
     [(money, held)] = app.database.read("select settled, held from balance where account = ?", (account,))
     assert held == 0
-    return money
+    return int(money)
 
 
 def bound(app: Orchestrion, name: str = "m", text: str = TEXT) -> int:

@@ -94,9 +94,9 @@ def look(config: str | None, read: Callable[[Orchestrion, Session], T]) -> T:
 
 
 def kept(settings: Settings) -> bool:
-    """Whether there is a database yet."""
+    """Whether there are books yet: a database, or a ledger that machines share."""
     path = settings.database_path
-    return path is not None and path.exists()
+    return settings.ledger is not None or (path is not None and path.exists())
 
 
 def opened(settings: Settings, use: Callable[[Orchestrion], T]) -> T:

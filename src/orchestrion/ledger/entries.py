@@ -77,7 +77,7 @@ class EntryLedger(LocalLedger):
         [sums] = self._database.read(self._sql["spent_of_run"], (run,))
         return Amounts(*sums[:3]), Amounts(*sums[3:])
 
-    def _want(self) -> None:
+    def _tell(self) -> None:
         """Its own rows of who waits: written anew while somebody does, as long as somebody did."""
         process, now = self._database.process, time()
         said = [(*place(waiter), short) for waiter in self._queue.first() if (short := self._short_at(waiter))]
@@ -109,7 +109,6 @@ class EntryLedger(LocalLedger):
         with self._database.reading() as session:
             self._floor = max(self._floor, self._looker.latest(session))  # whose balances were counted anew
         self._purses.clear()
-        self._runs.clear()
         self._books.known(tree, self._database.writer.batch)
 
     def _applied(self, batch: int, result: Applied) -> None:

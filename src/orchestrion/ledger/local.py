@@ -124,7 +124,7 @@ class LocalLedger:
         self.warnings: list[Warned] = []
         self._purses: dict[str, Purse] = {}
         self._balances: dict[Key, Balance] = {}
-        self._runs: dict[tuple[int, str], tuple[Balance, ...]] = {}
+        self._runs: dict[tuple[int, str], tuple[Purse, tuple[Balance, ...]]] = {}
         self._open: dict[int, tuple[str, float, Amounts, tuple[Balance, ...]]] = {}
         self._queue = Queue()
         self._serving = False
@@ -156,10 +156,13 @@ class LocalLedger:
     def _look(self, purse: Purse, *, parked: bool = False) -> None:
         """Read its balances anew, where others may have moved them; and what of them is ``parked``."""
 
-    def _want(self) -> None:
+    def _tell(self) -> None:
         """Tell the other processes who waits here."""
 
     # The ledger
+
+    def refresh(self) -> None:
+        """Read accounts and limits anew, at once: the next commit, or the next look, would, too."""
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
         now = self._now()
@@ -189,7 +192,7 @@ class LocalLedger:
         try:
             self._look(purse, parked=True)
             self._serve()
-            self._want()
+            self._tell()
             async with asyncio.timeout(wait_s):
                 return await waiter.future
         except TimeoutError:
@@ -204,7 +207,7 @@ class LocalLedger:
             self._queue.remove(waiter)
             self._serve_soon()  # who stood behind may be served
             if not self._queue:
-                self._want()
+                self._tell()
 
     def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
         opened = self._open.pop(hold, None)
@@ -306,11 +309,20 @@ class LocalLedger:
         if run is None:  # a call of no run is one by itself
             return (*purse.balances, *(Balance(line, 0, 0) for line in purse.of_run))
         found = self._runs.get((run, purse.account))
-        if found is None:
-            settled, held = self._spent_of(run)
-            found = tuple(Balance(line, settled[line.unit], held[line.unit]) for line in purse.of_run)
-            self._runs[run, purse.account] = found
-        return (*purse.balances, *found)
+        if found is None or found[0] is not purse:
+            found = self._runs[run, purse.account] = purse, self._of_run(purse, run, found[1] if found else ())
+        return (*purse.balances, *found[1])
+
+    def _of_run(self, purse: Purse, run: int, before: tuple[Balance, ...]) -> tuple[Balance, ...]:
+        """The balances of a run's limits. What was added up ``before`` the limits changed goes on: open holds move it."""
+        known = {balance.key: balance for balance in before}
+        settled, held = (
+            self._spent_of(run) if any(line.key not in known for line in purse.of_run) else (NOTHING, NOTHING)
+        )
+        for line in purse.of_run:
+            balance = known.setdefault(line.key, Balance(line, settled[line.unit], held[line.unit]))
+            balance.cap = line.cap
+        return tuple(known[line.key] for line in purse.of_run)
 
     def _take(self, purse: Purse, demands: Sequence[Amounts], run: int | None, now: float) -> list[int] | None:
         above = self._above(purse, run)
@@ -361,7 +373,7 @@ class LocalLedger:
             if self._queue.blocks(purse.keys):
                 self._look(purse, parked=True)
         self._serve()
-        self._want()
+        self._tell()
 
     def _attempt(self, waiter: Waiter) -> Served:
         if waiter.future.done():
