@@ -317,22 +317,36 @@ def _no_bound(call: Call) -> Money:
     return 0
 
 
-class Funds(msgspec.Struct, frozen=True):
+class Funds:
     """What may still be spent on this step: ``left`` in nano-dollars (None: no limit), and the bound of a call.
 
     ``covers`` says whether calls fit under every limit, those of tokens and of people's time included; without it,
-    ``left`` alone counts.
+    ``left`` alone counts. A ``left`` that is a function is asked when a policy looks at it, which few do.
     """
 
-    left: Money | None = None
-    bound: Callable[[Call], Money] = _no_bound
-    covers: Callable[[tuple[Call, ...]], bool] | None = None
+    __slots__ = ("_left", "bound", "covers")
+
+    def __init__(
+        self,
+        left: Money | Callable[[], Money | None] | None = None,
+        bound: Callable[[Call], Money] = _no_bound,
+        covers: Callable[[tuple[Call, ...]], bool] | None = None,
+    ) -> None:
+        self._left = left
+        self.bound = bound
+        self.covers = covers
+
+    @property
+    def left(self) -> Money | None:
+        """Nano-dollars; None where there is no limit."""
+        return self._left() if callable(self._left) else self._left
 
     def pay(self, calls: tuple[Call, ...]) -> bool:
         """Whether all of these calls could be paid, at their bounds."""
         if self.covers:
             return self.covers(calls)
-        return self.left is None or sum(map(self.bound, calls)) <= self.left
+        left = self.left
+        return left is None or sum(map(self.bound, calls)) <= left
 
 
 UNLIMITED = Funds()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -50,21 +51,22 @@ NO_COST: Mapping[str, Money] = {}
 
 def hold(site: Site, calls: tuple[Call, ...], history: tuple[Attempt, ...]) -> Awaitable[list[Held]]:
     """Set aside what an Ask takes, and note it; a question to a person is put with it. Raises FundsExhausted."""
-    step, key = site.step, site.key
     # Nothing is held before all are known: a worker that is not there must not leave the others' money set aside.
-    asked = [plan(site, call, step.request(site.task, call, site.input)) for call in calls]
+    asked = [plan(site, call, site.step.request(site.task, call, site.input)) for call in calls]
+    return secured(site, asked, partial(_note, site, history), history)
 
-    def note(held: list[Held]) -> None:
-        if site.execution.short:
-            site.execution.went_on(key.scope)
-        noted = [(one.hold, one.call) for one in held]
-        site.execution.log.ask(key, site.turn, site.digest, site.input if site.turn == 0 else None, noted)
-        site.turn += 1
-        for one in held:
-            if isinstance(one.worker, Person):
-                put(site, one.hold, one.worker, history)
 
-    return secured(site, asked, note, history)
+def _note(site: Site, history: tuple[Attempt, ...], held: list[Held]) -> None:
+    """Write an Ask down."""
+    execution, turn = site.execution, site.turn
+    if execution.short:
+        execution.went_on(site.key.scope)
+    noted = [(one.hold, one.call) for one in held]
+    execution.log.ask(site.key, turn, site.digest, None if turn else site.input, noted)
+    site.turn = turn + 1
+    for one in held:
+        if isinstance(one.worker, Person):
+            put(site, one.hold, one.worker, history)
 
 
 async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:

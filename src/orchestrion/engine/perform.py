@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pydantic_core import to_json
 
 from orchestrion.checks.protocol import Check
-from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Stop, Task, digest
+from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Money, Stop, Task, digest
 from orchestrion.engine.ask import answer, answers, hold, rejudge
 from orchestrion.engine.holding import added, demand_of, exhausted, spent, was_short
 from orchestrion.engine.review import take_up, waits
@@ -74,8 +74,11 @@ class Site:
         if not execution.ledger.tree.limited or not execution.units:
             return UNLIMITED
         self.unpaid = None
-        left = execution.ledger.left(execution.account, run=execution.no, patient=self.patient)
-        return Funds(left, lambda call: self._demand(call).money, self._covers)
+        return Funds(self._left, lambda call: self._demand(call).money, self._covers)
+
+    def _left(self) -> Money | None:
+        execution = self.execution
+        return execution.ledger.left(execution.account, run=execution.no, patient=self.patient)
 
     def _demand(self, call: Call) -> Amounts:
         worker = self.execution.worker(call.worker, self.step)

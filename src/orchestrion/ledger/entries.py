@@ -61,6 +61,11 @@ class EntryLedger(LocalLedger):
             self._put("move", Setting(hold, account, at, asked))
         return batch
 
+    def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
+        hold = self._serial()
+        self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
+        return hold
+
     def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         batch = self._put("post", (hold, kind, spent[0], self._now(), spent[1], spent[2]))
         if opened:

@@ -242,6 +242,10 @@ class LeasedLedger(LocalLedger):
         if self._queue:
             self._serve_soon()
 
+    def refresh(self) -> None:
+        """Look at the shared ledger now, since accounts or limits were changed."""
+        self._wake.set()
+
     async def close(self) -> None:
         """Post every slice and leave. Where the server is away the slices stay, and whoever opens this file next posts them."""
         if self._task:
@@ -375,7 +379,7 @@ class LeasedLedger(LocalLedger):
                 for one in slices
                 if one.retired and one.open and (short or not one.shrunk) and (amount := one.shrink())
             ],
-            wants=[self._want(waiter, now) for waiter in waiters],
+            wants=[self._wish(waiter, now) for waiter in waiters],
             owed=self._owed(),
             accounts=list(self._purses),
             wanted=self._said and (not waiters or not short),
@@ -414,7 +418,7 @@ class LeasedLedger(LocalLedger):
             if slice and (now >= slice.end or now - slice.used >= idle):
                 lease.retire(now)
 
-    def _want(self, waiter: Waiter, now: float) -> Want:
+    def _wish(self, waiter: Waiter, now: float) -> Want:
         case, lease = self._cases[waiter], self._lease(waiter.account)
         case.asked = now
         return Want(
@@ -444,7 +448,6 @@ class LeasedLedger(LocalLedger):
         if news.tree.version != self.tree.version:
             self.tree = news.tree
             self._purses.clear()
-            self._runs.clear()
         self._mirror(news.balances)
         for waiter, lent in zip(waiters, news.lent, strict=True):
             self._lent(waiter, lent, now)

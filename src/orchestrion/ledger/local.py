@@ -141,6 +141,12 @@ class LocalLedger:
         """Note a hold; the batch that confirms it."""
         raise NotImplementedError
 
+    def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
+        """Note a hold that no limit stands above."""
+        hold = self._serial()
+        self._note(hold, account, asked, run, at, limited=False)
+        return hold
+
     def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         """Note a post; the batch that confirms it."""
         raise NotImplementedError
@@ -170,12 +176,7 @@ class LocalLedger:
         if purse is None or now >= purse.end:
             purse = self._open_purse(account, now)
         if not purse.keys:
-            holds = []
-            for asked in demands:
-                hold = self._serial()
-                self._note(hold, account, asked, run, now, limited=False)
-                holds.append(hold)
-            return holds
+            return [self._unlimited(account, asked, run, now) for asked in demands]
         if self._queue and self._queue.blocks(purse.keys):
             return None
         if self._wants and self._behind(account, CLASSES.index(self.tree.rank(account)), now):
@@ -310,10 +311,10 @@ class LocalLedger:
             return (*purse.balances, *(Balance(line, 0, 0) for line in purse.of_run))
         found = self._runs.get((run, purse.account))
         if found is None or found[0] is not purse:
-            found = self._runs[run, purse.account] = purse, self._of_run(purse, run, found[1] if found else ())
+            found = self._runs[run, purse.account] = purse, self._added_up(purse, run, found[1] if found else ())
         return (*purse.balances, *found[1])
 
-    def _of_run(self, purse: Purse, run: int, before: tuple[Balance, ...]) -> tuple[Balance, ...]:
+    def _added_up(self, purse: Purse, run: int, before: tuple[Balance, ...]) -> tuple[Balance, ...]:
         """The balances of a run's limits. What was added up ``before`` the limits changed goes on: open holds move it."""
         known = {balance.key: balance for balance in before}
         settled, held = (
