@@ -11,21 +11,25 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from orchestrion import Orchestrion, OrchestrionError
 from orchestrion.domain import Money, Price, Reply, Request, Usage, dollars, nanos
-from orchestrion.settings import Settings, find_settings
+from orchestrion.limits import BudgetSettings
+from orchestrion.settings import Settings, find_settings, read_settings
 from orchestrion.testing import ScriptedWorker
 
 HERE = Path(__file__).parent
 CHEAP, DEAR = Price(nanos(0.15), nanos(0.60)), Price(nanos(2.50), nanos(10.00))
 
 
-def play(main: Callable[[Orchestrion], Awaitable[Money]]) -> None:
+NONE: Mapping[str, BudgetSettings] = {}
+
+
+def play(main: Callable[[Orchestrion], Awaitable[Money]], *, budgets: Mapping[str, BudgetSettings] = NONE) -> None:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument(
         "--live", action="store_true", help="real models: of orchestrion.yaml here, else of the examples' own"
@@ -34,14 +38,23 @@ def play(main: Callable[[Orchestrion], Awaitable[Money]]) -> None:
     name = Path(sys.argv[0]).stem
     workers = [] if live else _rehearsed(HERE / "answers" / f"{name}.yaml")
     try:
-        cost = asyncio.run(_open_and_play(main, workers))
+        cost = asyncio.run(_open_and_play(main, workers, budgets))
     except OrchestrionError as error:
         sys.exit(f"{name}: {error}")
     print(f"cost: {dollars(cost)}{'' if live else ' (simulated)'}")
 
 
-async def _open_and_play(main: Callable[[Orchestrion], Awaitable[Money]], workers: list[ScriptedWorker]) -> Money:
-    settings = Settings(database=":memory:") if workers else find_settings() or HERE / "orchestrion.yaml"
+async def _open_and_play(
+    main: Callable[[Orchestrion], Awaitable[Money]],
+    workers: list[ScriptedWorker],
+    budgets: Mapping[str, BudgetSettings],
+) -> Money:
+    if workers:
+        settings = Settings(database=":memory:")
+    else:
+        settings = read_settings(find_settings() or HERE / "orchestrion.yaml")
+    if budgets:
+        settings = settings.model_copy(update={"budgets": {**settings.budgets, **budgets}})
     async with Orchestrion.open(settings, workers=workers) as o:
         return await main(o)
 

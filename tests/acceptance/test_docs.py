@@ -224,6 +224,7 @@ EXPECTED = {
     ],
     "contract_clauses.py": ["| birch-5 | payment | Southgate | 14 | cheap ✗, cheap ✗, frontier |"],
     "research_note.py": ["round 2 of 3: the critic has nothing", "asked: writer, writer, critic, writer, critic"],
+    "spend_cap.py": ["1. waiting: step 'polish'", "3. done: You are right", "asked: cheap (", ", frontier ("],
     "support_triage.py": ["t3  delivery   frontier: delivery", "asked: cheap 18×, frontier 3×"],
 }
 LEFT = {"contract_clauses.py": ["clauses.csv"]}

@@ -24,6 +24,7 @@ NEXT = {
     "orchestrion run workflow.py:support tasks.jsonl --dry-run": "the most that it can cost; spends nothing",
     "orchestrion run workflow.py:support tasks.jsonl": "ten support tickets, by simulated models",
     "orchestrion runs show support:tasks/ticket-02": "who was asked, what the checks said, what it cost",
+    "orchestrion budget show": "what may be spent, what was, and what is left",
     "orchestrion report": "one page about it, for a browser",
     "orchestrion outcomes export outcomes.jsonl": "every answer as evidence, for `orchestrion replay`",
 }

@@ -165,8 +165,9 @@ class Board:
         self.say("The other accounts' runs are through. The demo tops it up, as a person would:")
         self.say(f"  $ {more.command}", "bold cyan")
         self.say(f"  its limit: {dollars(more.before)} → {self.money(more.after)}")
-        self.say(f"✓ Its {_count(dry.waiting, 'waiting run')} go on, with what they have:", "bold green")
-        self.say(f"  {_count(dry.remembered, 'answer')} of theirs: not asked again, not paid again")
+        self.say(f"✓ What waited goes on: {_count(dry.waiting, 'run')}.", "bold green")
+        if dry.remembered:
+            self.say(f"  {_count(dry.remembered, 'answer')} they have already: not asked again, not paid again")
         self.say()
 
     def waiting(self) -> None:
@@ -201,7 +202,7 @@ class Board:
                 self.say(f"  {one.tokens:,} tokens, {one.seconds:.1f} s")
         if report.means:
             self.say()
-            self.say(f"One seed is one draw. Means of {report.mean_of} other draws (the rest flagged):", "bold")
+            self.say(f"One seed is one draw. Means of {report.mean_of} other draws, without limits (the rest flagged):", "bold")
             for name, mean in zip(COLUMNS, report.means.values(), strict=True):
                 self.say(self._mean(name, mean))
             self.say("All cheap, all frontier: that model alone, no checks, no audit.", "dim")
