@@ -37,7 +37,9 @@ async def main(o: Orchestrion) -> Money:
 
     run = await o.run(answer, letter, id="letter-7")
     print(f"3. {run.status}: {run.result}")
-    print("asked: " + ", ".join(f"{one.worker} ({dollars(nanos(one.cost_usd or 0))} simulated)" for one in o.outcomes()))
+    print(
+        "asked: " + ", ".join(f"{one.worker} ({dollars(nanos(one.cost_usd or 0))} simulated)" for one in o.outcomes())
+    )
     return run.cost
 
 

@@ -111,7 +111,12 @@ def test_an_account_runs_dry_and_its_runs_go_on_after_a_top_up(kept):
     assert "orchestrion budget set firm/harbor/walk-ins --limit" in dry["reason"]
     assert dry["limit_after_usd"] == pytest.approx(dry["limit_before_usd"] + dry["moved_usd"])
     assert dry["spent_usd"] <= dry["limit_before_usd"]
-    for told in ("An account runs dry", dry["command"], f"What waited goes on: {dry['waiting']} run", "all are done now"):
+    for told in (
+        "An account runs dry",
+        dry["command"],
+        f"What waited goes on: {dry['waiting']} run",
+        "all are done now",
+    ):
         assert told in said
     [(moved,)] = rows(database, "select count(*) from change where kind = 'move' and account = 'firm/harbor/walk-ins'")
     assert moved == 1

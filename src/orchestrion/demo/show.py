@@ -202,7 +202,10 @@ class Board:
                 self.say(f"  {one.tokens:,} tokens, {one.seconds:.1f} s")
         if report.means:
             self.say()
-            self.say(f"One seed is one draw. Means of {report.mean_of} other draws, without limits (the rest flagged):", "bold")
+            self.say(
+                f"One seed is one draw. Means of {report.mean_of} other draws, without limits (the rest flagged):",
+                "bold",
+            )
             for name, mean in zip(COLUMNS, report.means.values(), strict=True):
                 self.say(self._mean(name, mean))
             self.say("All cheap, all frontier: that model alone, no checks, no audit.", "dim")
