@@ -49,10 +49,7 @@ async def _open_and_play(
     workers: list[ScriptedWorker],
     budgets: Mapping[str, BudgetSettings],
 ) -> Money:
-    if workers:
-        settings = Settings(database=":memory:")
-    else:
-        settings = read_settings(find_settings() or HERE / "orchestrion.yaml")
+    settings = Settings(database=":memory:") if workers else read_settings(find_settings() or HERE / "orchestrion.yaml")
     if budgets:
         settings = settings.model_copy(update={"budgets": {**settings.budgets, **budgets}})
     async with Orchestrion.open(settings, workers=workers) as o:
