@@ -364,7 +364,7 @@ def history(name: str | None, *, as_json: bool, config: str | None) -> None:
             return records
 
     settings = read_settings(config)
-    records = opened(settings, read) if kept(settings) else []
+    records = opened(settings, read) if kept(settings) or settings.ledger else []
     lines = [line for record in records for line in history_lines(record)]
     result(
         lines or ["nothing was changed yet."], lambda: {"changes": [one._asdict() for one in records]}, as_json=as_json

@@ -278,7 +278,7 @@ class LeasedLedger(LocalLedger):
         needed = demands[0] if len(demands) == 1 else total(demands)
         if needed[0] > slice.money or needed[1] > slice.tokens or needed[2]:
             return None
-        of_run = self._of_run(purse, run)
+        of_run = self._run_balances(purse, run)
         if of_run and not all(balance.fits(needed[balance.unit]) for balance in of_run):
             return None
         if needed[0] > purse.largest:
@@ -299,7 +299,7 @@ class LeasedLedger(LocalLedger):
         self._carved[hold] = (slice, asked, purse.balances, of_run)
         return hold
 
-    def _of_run(self, purse: Purse, run: int | None) -> tuple[Balance, ...]:
+    def _run_balances(self, purse: Purse, run: int | None) -> tuple[Balance, ...]:
         return self._above(purse, run)[len(purse.balances) :] if purse.of_run else ()
 
     def _spent_of(self, run: int) -> tuple[Amounts, Amounts]:
@@ -317,7 +317,7 @@ class LeasedLedger(LocalLedger):
         holds = self._take(purse, waiter.demands, waiter.run, now)
         if holds is not None:
             return Served(holds)
-        of_run, needed = self._of_run(purse, waiter.run), total(waiter.demands)
+        of_run, needed = self._run_balances(purse, waiter.run), total(waiter.demands)
         short = [balance.key for balance in of_run if not balance.fits(needed[balance.unit])]
         if short:
             hopeless = any(not balance.ever_fits(needed[balance.unit]) for balance in of_run)
@@ -331,7 +331,7 @@ class LeasedLedger(LocalLedger):
 
     def _place(self, waiter: Waiter, lent: Lent, purse: Purse, now: float) -> list[int]:
         """Note calls that are held one by one. What is held for people is owed until somebody has decided."""
-        holds, of_run = [], self._of_run(purse, waiter.run)
+        holds, of_run = [], self._run_balances(purse, waiter.run)
         for id, asked in zip(lent.slices, waiter.demands, strict=True):
             slice = Slice(id, waiter.account, asked, lent.end, purse.keys, now)
             slice.retired = True
