@@ -11,7 +11,7 @@
     │   └── StoreError              the database: newer version, full disk, read-only folder, locked
     ├── RunError                    a run that did not end well: exit status 1
     │   ├── StepFailed              a policy stopped without an accepted answer
-    │   │   └── FundsExhausted      … since a limit does not let it be paid: the run waits for money
+    │   ├── FundsExhausted          a limit does not let a step be paid: the run waits for money
     │   ├── WorkflowFailed          the workflow's own code raised
     │   ├── JournalMismatch         the workflow no longer fits what its journal remembers
     │   ├── RunBusy                 another process is performing this run
@@ -89,17 +89,21 @@ class StepFailed(RunError):
         self.cost = cost
 
 
-class FundsExhausted(StepFailed):
+class FundsExhausted(RunError):
     """A step's next call does not fit under a limit. Where a workflow lets it pass, the run waits for money.
 
+    No StepFailed: code that goes on from a step without an answer must not go on in silence from one without money.
     ``shortage`` is the limit that stands in the way; None where what stood in the way has gone meanwhile.
     """
 
     def __init__(
         self, *, step: str, reason: str, history: tuple[Attempt, ...], cost: Money, shortage: Shortage | None
     ) -> None:
-        super().__init__(step=step, reason=reason, history=history, cost=cost)
-        self.args = (f"step '{step}' cannot go on: {reason}",)
+        super().__init__(f"step '{step}' cannot go on: {reason}")
+        self.step = step
+        self.reason = reason
+        self.history = history
+        self.cost = cost
         self.shortage = shortage
 
 

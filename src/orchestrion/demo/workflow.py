@@ -23,7 +23,7 @@ from orchestrion.demo.tax import TaxReturn, compute
 from orchestrion.domain import Task
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import workflow
-from orchestrion.errors import FundsExhausted, StepFailed
+from orchestrion.errors import StepFailed
 from orchestrion.policy.combinators import agreement, as_policy, best_effort, cascade, corrected
 from orchestrion.policy.protocol import Policy
 from orchestrion.workers.function import FunctionWorker
@@ -130,9 +130,7 @@ def _ended(facts: Facts, filled: TaxReturn | None) -> Result:
 
 
 def _left_to_a_person(failed: StepFailed) -> Result:
-    """Raises again where no model could be paid, or none answered: that is no household's fault, and the run goes on later."""
-    if isinstance(failed, FundsExhausted):
-        raise failed
+    """Raises again where no model answered: that is no household's fault, and the run goes on later."""
     if failed.step != compute_return.name and all(attempt.failure for attempt in failed.history):
         raise failed
     return Result.needs_person(failed.reason)
