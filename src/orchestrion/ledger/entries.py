@@ -84,6 +84,8 @@ class EntryLedger(LocalLedger):
 
     def _tell(self) -> None:
         """Its own rows of who waits: written anew while somebody does, as long as somebody did."""
+        if self._database.writer.broken:
+            raise self._database.writer.broken  # nothing comes back any more
         process, now = self._database.process, time()
         said = [(*place(waiter), short) for waiter in self._queue.first() if (short := self._short_at(waiter))]
         for rank, since, short in sorted(said, reverse=True):  # of several at one account, the first is written last
