@@ -128,7 +128,7 @@ class LocalLedger:
         self._runs: dict[tuple[int, str], tuple[Purse, tuple[Balance, ...]]] = {}
         self._open: dict[int, tuple[str, float, Amounts, tuple[Balance, ...]]] = {}
         self._queue = Queue()
-        self._serving = False
+        self._serving = self._telling = False
         self._poll: asyncio.TimerHandle | None = None
         self._floor = 0.0
         self._wants: list[Want] = []
@@ -193,8 +193,7 @@ class LocalLedger:
         waiter = self._queue.add(account, tuple(demands), run=run, rank=rank, keys=purse.keys)
         try:
             self._look(purse, parked=True)
-            self._serve()
-            self._tell()
+            self._serve_soon(tell=True)
             async with asyncio.timeout(wait_s):
                 return await waiter.future
         except TimeoutError:
@@ -359,7 +358,9 @@ class LocalLedger:
         above = ancestors(account)
         return any((want.rank, want.since) < (rank, since) and want.account in above for want in self._wants)
 
-    def _serve_soon(self) -> None:
+    def _serve_soon(self, *, tell: bool = False) -> None:
+        """Once for all that happens until the loop comes to it. ``tell``: and tell other processes who waits."""
+        self._telling |= tell
         if self._queue and not self._serving:
             self._serving = True
             asyncio.get_running_loop().call_soon(self._serve)
@@ -368,6 +369,9 @@ class LocalLedger:
         self._serving = False
         try:
             self._queue.serve(self._attempt, self._keys)
+            if self._telling:
+                self._telling = False
+                self._tell()
         except StoreError as error:  # else they would wait for nothing
             self._queue.fail(error)
         if self._queue and self._poll is None:
@@ -376,13 +380,21 @@ class LocalLedger:
     def _polled(self) -> None:
         self._poll = None
         try:
-            for account in self._queue.accounts():
-                with contextlib.suppress(UsageError):  # it was taken out: its calls hear of it
-                    self._look(self._purse(account), parked=True)
-            self._serve()
-            self._tell()
+            self._look_around()
         except StoreError as error:
             self._queue.fail(error)
+        self._telling = True
+        self._serve()
+
+    def _look_around(self) -> None:
+        """Look at every limit that somebody waits for."""
+        seen: set[Key] = set()
+        for account in self._queue.accounts():
+            with contextlib.suppress(UsageError):  # it was taken out: its calls hear of it
+                purse = self._purse(account)
+                if not seen.issuperset(purse.keys):
+                    seen |= purse.keys
+                    self._look(purse, parked=True)
 
     def _keys(self, account: str) -> frozenset[Key]:
         """The limits above an account in the windows of now."""

@@ -54,12 +54,20 @@ class _Line:
     def begin(self) -> None:
         """Begin with the first again: nobody is known to stand aside."""
         self.aside.clear()
-        self._turn = iter(tuple(self.waiters))
+        self._turn: Iterator[Waiter] | None = None
         self.advance()
 
     def advance(self) -> None:
         """On to the next."""
-        self.head: Waiter | None = next((one for one in self._turn if one.run not in self.aside), None)
+        waiters = self.waiters if self._turn is None else self._turn
+        self.head: Waiter | None = next((one for one in waiters if one.run not in self.aside), None)
+
+    def pass_by(self, run: int | None) -> None:
+        """On to the next of another run: this one's own limit is in the way."""
+        if self._turn is None:
+            self._turn = iter(tuple(self.waiters))
+        self.aside.add(run)
+        self.advance()
 
     def place(self) -> tuple[int, int]:
         """Who has the smallest is served next."""
@@ -152,8 +160,7 @@ class Queue:
             assert waiter is not None  # noqa: S101  # for the type checker
             served = attempt(waiter)
             if served.aside:
-                line.aside.add(waiter.run)
-                line.advance()
+                line.pass_by(waiter.run)
                 continue
             if served.holds is None and not served.hopeless:
                 tried.add(line)
