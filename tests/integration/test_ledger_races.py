@@ -8,9 +8,14 @@ import time
 
 import pytest
 
+from orchestrion.engine.execution import Execution, House
 from orchestrion.errors import StoreError, UsageError
+from orchestrion.journal.memory import MemoryJournal
+from orchestrion.journal.protocol import NewRun
 from orchestrion.ledger.accounts import Account, Amounts, Cap
 from orchestrion.ledger.books import Books
+from orchestrion.store.database import Database
+from orchestrion.telemetry import Tracing
 from tests.integration.test_ledger import DAY, TREE, Bank, another
 
 
@@ -110,3 +115,44 @@ async def test_the_same_file_by_another_name(bank, tmp_path):
     await other.database.close()
     await bank.post(hold, 10)
     assert bank.balance("co/a") == (10, 0)
+
+
+async def test_served_and_cancelled_at_one_moment(bank):
+    """The task that waits within a run is done, and who waits for it is cancelled before it wakes."""
+    journal = MemoryJournal()
+    house = House({}, bank.ledger, Tracing())
+    new = NewRun(id="r", workflow="w", input="", digest="", task_id="t", tags={}, reference=None, account="co/a")
+    execution = Execution(
+        house, journal.start(new), no=None, run_id="r", task_id="t", tags={}, account="co/a", policies={}
+    )
+    await bank.hold("co/a", 60)
+    hold = await bank.hold("co/a", 40)
+    task = asyncio.create_task(execution.wait([Amounts(40)]))
+    await asyncio.sleep(0.01)
+    [waiter] = bank.ledger._queue.first()
+    waiter.future.add_done_callback(lambda _: task.cancel())
+    await bank.post(hold[0], 0, "void")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await bank.database.writer.durable()
+    assert bank.balance("co/a") == (0, 60), "nothing stays held for a call that nobody makes"
+
+
+async def test_who_only_reads_leaves_what_is_held_for_a_cancelled_run_to_be_let_go(bank, tmp_path):
+    """A process died between the commit that cancelled a run and the one that lets go what its question holds."""
+    [hold] = await bank.hold("co/a", 60, run=7)
+    with bank.database.transaction() as session:
+        session.execute(
+            "insert into run (no, id, workflow, task, digest, account, status, created, updated) "
+            "values (7, 'r', 'w', 't', '', 'co/a', 'cancelled', 0, 0)"
+        )
+        session.execute(
+            "insert into review (hold, run, key, worker, wage, digest, asked, state, minutes) "
+            "values ($1, 7, '', 'p', 0, '', 0, 'open', 1)",
+            (hold,),
+        )
+    reader = Database(tmp_path / "l.db", statements={})
+    await reader.close()
+    other = Bank(tmp_path / "l.db")
+    await other.database.close()
+    assert bank.balance("co/a") == (0, 0)

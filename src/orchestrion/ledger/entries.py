@@ -88,7 +88,9 @@ class EntryLedger(LocalLedger):
             raise self._database.writer.broken  # nothing comes back any more
         process, now = self._database.process, time()
         said = [(*place(waiter), short) for waiter in self._queue.first() if (short := self._short_at(waiter))]
-        first = {short: (rank, since) for rank, since, short in sorted(said, reverse=True)}  # the first of each stands last
+        first = {
+            short: (rank, since) for rank, since, short in sorted(said, reverse=True)
+        }  # the first of each stands last
         for short, (rank, since) in first.items():
             self._put("want", (process, short, rank, since, now))
         if said or self._waits:
