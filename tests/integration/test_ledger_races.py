@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from orchestrion.domain import Call, Request
+from orchestrion.engine.ask import answers
 from orchestrion.engine.execution import Execution, House
+from orchestrion.engine.holding import Held
 from orchestrion.errors import StoreError, UsageError
 from orchestrion.journal.memory import MemoryJournal
 from orchestrion.journal.protocol import NewRun
@@ -35,6 +40,13 @@ async def waits(bank: Bank, account: str, amount: int, *, run: int | None = None
     task = asyncio.create_task(bank.ledger.wait(account, [Amounts(amount)], run=run))
     await asyncio.sleep(0.01)
     return task
+
+
+def executed(bank: Bank) -> Execution:
+    """A run in memory that is paid from a bank."""
+    new = NewRun(id="r", workflow="w", input="", digest="", task_id="t", tags={}, reference=None, account="co/a")
+    house, log = House({}, bank.ledger, Tracing()), MemoryJournal().start(new)
+    return Execution(house, log, no=None, run_id="r", task_id="t", tags={}, account="co/a", policies={})
 
 
 async def test_a_run_that_waits_for_its_own_limit_holds_up_nobody_else(bank):
@@ -119,12 +131,7 @@ async def test_the_same_file_by_another_name(bank, tmp_path):
 
 async def test_served_and_cancelled_at_one_moment(bank):
     """The task that waits within a run is done, and who waits for it is cancelled before it wakes."""
-    journal = MemoryJournal()
-    house = House({}, bank.ledger, Tracing())
-    new = NewRun(id="r", workflow="w", input="", digest="", task_id="t", tags={}, reference=None, account="co/a")
-    execution = Execution(
-        house, journal.start(new), no=None, run_id="r", task_id="t", tags={}, account="co/a", policies={}
-    )
+    execution = executed(bank)
     await bank.hold("co/a", 60)
     hold = await bank.hold("co/a", 40)
     task = asyncio.create_task(execution.wait([Amounts(40)]))
@@ -156,3 +163,18 @@ async def test_who_only_reads_leaves_what_is_held_for_a_cancelled_run_to_be_let_
     other = Bank(tmp_path / "l.db")
     await other.database.close()
     assert bank.balance("co/a") == (0, 0)
+
+
+async def test_calls_of_one_ask_that_are_cancelled_before_they_begin(bank):
+    holds = bank.ledger.hold("co/a", [Amounts(30), Amounts(40)], run=None)
+    worker: Any = SimpleNamespace(name="w")
+    request = Request(messages=(), task_id="t", step="s")
+    held = [Held(Amounts(1), Call("w"), worker, request, hold) for hold in holds or ()]
+    site: Any = SimpleNamespace(execution=executed(bank))
+    task = asyncio.create_task(answers(site, held, ()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await bank.database.writer.durable()
+    assert bank.balance("co/a") == (0, 0), "nobody was called"
