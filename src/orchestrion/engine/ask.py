@@ -71,7 +71,13 @@ def _note(site: Site, history: tuple[Attempt, ...], held: list[Held]) -> None:
 
 async def answers(site: Site, held: list[Held], history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     """Call several workers at once; their attempts in the order of the calls. All end before an error goes on."""
-    attempts = await asyncio.gather(*(answer(site, one, history) for one in held), return_exceptions=True)
+    try:
+        attempts = await asyncio.gather(*(answer(site, one, history) for one in held), return_exceptions=True)
+    except asyncio.CancelledError:
+        for one in held:  # one that had not begun was not charged; of the others, a second post changes nothing
+            if not isinstance(one.worker, Person):
+                site.execution.post(one.hold, NOTHING, "void")
+        raise
     errors = [attempt for attempt in attempts if isinstance(attempt, BaseException)]
     if errors:
         raise next((error for error in errors if not isinstance(error, Waits)), errors[0])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -26,7 +26,6 @@ from orchestrion.settings import nearest
 from orchestrion.telemetry import Tracing
 from orchestrion.workers.protocol import Worker
 
-T = TypeVar("T")
 UNCOUNTED: frozenset[Unit] = frozenset()
 
 
@@ -199,14 +198,18 @@ class Execution:
         self.log.cost += took.money
         self.ledger.post(hold, took, kind=kind)
 
-    async def wait(self, waiting: Coroutine[Any, Any, T]) -> T:
-        """Wait for money, as long as calls may start: a stop, or the run's cancellation, ends it at once."""
+    async def wait(self, demands: Sequence[Amounts]) -> list[int] | None:
+        """Wait for money, as long as calls may start: a stop, or the run's cancellation, ends it at once. The holds' ids;
+        None where waiting does not help."""
         self.proceed()
-        task = asyncio.ensure_future(waiting)
+        task = asyncio.ensure_future(self.ledger.wait(self.account, demands, run=self.no))
         self._house.waiting[task] = self.no
         try:
             return await task
         except asyncio.CancelledError:
+            if task.done() and not task.cancelled() and not task.exception():
+                for hold in task.result() or ():  # served and cancelled at one moment: nobody calls
+                    self.post(hold, Amounts(0), "void")
             current = asyncio.current_task()
             if not (current and current.cancelling()):
                 self.proceed()  # says why

@@ -103,7 +103,7 @@ async def _waited(site: Site, demands: list[Amounts]) -> list[int] | None:
     if not ledger.affords(account, demand, run=run, patient=site.patient):
         return None
     began = monotonic()
-    holds = await execution.wait(ledger.wait(account, demands, run=run))
+    holds = await execution.wait(demands)
     if holds is None and ledger.affords(account, demand, run=run):
         site.waited_s += monotonic() - began
         site.patient = False  # it does not come back in time: from now on what others hold counts as gone

@@ -274,10 +274,17 @@ class Books:
             if not found or found[0][8] is not None:
                 return  # never held; or posted before: a second post changes nothing
             account, at, held = found[0][0], found[0][1], Amounts(*found[0][2:5])
-        for row in page.rows(account, at):
+        rows = page.rows(account, at)
+        if move.account is not None and held.attention and self._settled(page, move.hold):
+            return  # a question, and who decided was faster
+        for row in rows:
             if row.there:  # else the limit came later than the hold's window
                 row.held -= held[row.unit]
                 row.settled += spent[row.unit]
+
+    def _settled(self, page: _Page, hold: int) -> bool:
+        found = page.session.execute(self._sql["find_hold"], (hold,))
+        return bool(found) and found[0][8] is not None
 
     def _write(self, page: _Page) -> list[Warned]:
         balances = page.balances

@@ -84,9 +84,14 @@ class EntryLedger(LocalLedger):
 
     def _tell(self) -> None:
         """Its own rows of who waits: written anew while somebody does, as long as somebody did."""
+        if self._database.writer.broken:
+            raise self._database.writer.broken  # nothing comes back any more
         process, now = self._database.process, time()
         said = [(*place(waiter), short) for waiter in self._queue.first() if (short := self._short_at(waiter))]
-        for rank, since, short in sorted(said, reverse=True):  # of several at one account, the first is written last
+        first = {
+            short: (rank, since) for rank, since, short in sorted(said, reverse=True)
+        }  # the first of each stands last
+        for short, (rank, since) in first.items():
             self._put("want", (process, short, rank, since, now))
         if said or self._waits:
             self._put("served", (process, now))

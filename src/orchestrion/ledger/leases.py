@@ -321,7 +321,7 @@ class LeasedLedger(LocalLedger):
         short = [balance.key for balance in of_run if not balance.fits(needed[balance.unit])]
         if short:
             hopeless = any(not balance.ever_fits(needed[balance.unit]) for balance in of_run)
-            return Served(blocked=[*short, _of_slice(waiter.account)], hopeless=hopeless)
+            return Served(blocked=short, hopeless=hopeless, aside=not hopeless)
         if case.lent and case.lent.hopeless:
             return Served(hopeless=True)
         if now - case.asked >= POLL_S:

@@ -7,12 +7,13 @@ mirror makes that the rule. In memory (``MemoryLedger``) the mirror is all there
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from orchestrion.domain import Money
-from orchestrion.errors import UsageError
+from orchestrion.errors import StoreError, UsageError
 from orchestrion.ledger.accounts import CLASSES, Amounts, Cap, Key, Line, Path, Tree, ancestors
 from orchestrion.ledger.books import Want, Warned
 from orchestrion.ledger.protocol import Posting, Shortage
@@ -127,7 +128,7 @@ class LocalLedger:
         self._runs: dict[tuple[int, str], tuple[Purse, tuple[Balance, ...]]] = {}
         self._open: dict[int, tuple[str, float, Amounts, tuple[Balance, ...]]] = {}
         self._queue = Queue()
-        self._serving = False
+        self._serving = self._telling = False
         self._poll: asyncio.TimerHandle | None = None
         self._floor = 0.0
         self._wants: list[Want] = []
@@ -177,7 +178,7 @@ class LocalLedger:
             purse = self._open_purse(account, now)
         if not purse.keys:
             return [self._unlimited(account, asked, run, now) for asked in demands]
-        if self._queue and self._queue.blocks(purse.keys):
+        if self._queue and self._queue.blocks(purse.keys, account, run):
             return None
         if self._wants and self._behind(account, CLASSES.index(self.tree.rank(account)), now):
             return None
@@ -192,8 +193,7 @@ class LocalLedger:
         waiter = self._queue.add(account, tuple(demands), run=run, rank=rank, keys=purse.keys)
         try:
             self._look(purse, parked=True)
-            self._serve()
-            self._tell()
+            self._serve_soon(tell=True)
             async with asyncio.timeout(wait_s):
                 return await waiter.future
         except TimeoutError:
@@ -208,7 +208,8 @@ class LocalLedger:
             self._queue.remove(waiter)
             self._serve_soon()  # who stood behind may be served
             if not self._queue:
-                self._tell()
+                with contextlib.suppress(StoreError):  # they see by themselves that nothing is said any more
+                    self._tell()
 
     def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
         opened = self._open.pop(hold, None)
@@ -357,24 +358,47 @@ class LocalLedger:
         above = ancestors(account)
         return any((want.rank, want.since) < (rank, since) and want.account in above for want in self._wants)
 
-    def _serve_soon(self) -> None:
+    def _serve_soon(self, *, tell: bool = False) -> None:
+        """Once for all that happens until the loop comes to it. ``tell``: and tell other processes who waits."""
+        self._telling |= tell
         if self._queue and not self._serving:
             self._serving = True
             asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
         self._serving = False
-        self._queue.serve(self._attempt)
+        try:
+            self._queue.serve(self._attempt, self._keys)
+            if self._telling:
+                self._telling = False
+                self._tell()
+        except StoreError as error:  # else they would wait for nothing
+            self._queue.fail(error)
         if self._queue and self._poll is None:
             self._poll = asyncio.get_running_loop().call_later(POLL_S, self._polled)
 
     def _polled(self) -> None:
         self._poll = None
-        for purse in list(self._purses.values()):
-            if self._queue.blocks(purse.keys):
-                self._look(purse, parked=True)
+        try:
+            self._look_around()
+        except StoreError as error:
+            self._queue.fail(error)
+        self._telling = True
         self._serve()
-        self._tell()
+
+    def _look_around(self) -> None:
+        """Look at every limit that somebody waits for."""
+        seen: set[Key] = set()
+        for account in self._queue.accounts():
+            with contextlib.suppress(UsageError):  # it was taken out: its calls hear of it
+                purse = self._purse(account)
+                if not seen.issuperset(purse.keys):
+                    seen |= purse.keys
+                    self._look(purse, parked=True)
+
+    def _keys(self, account: str) -> frozenset[Key]:
+        """The limits above an account in the windows of now."""
+        return self._purse(account).keys
 
     def _attempt(self, waiter: Waiter) -> Served:
         if waiter.future.done():
@@ -388,7 +412,9 @@ class LocalLedger:
         total = Amounts(*map(sum, zip(*waiter.demands, strict=True)))
         above = self._above(purse, waiter.run)
         hopeless = any(not one.soon_fits(total[one.unit]) for one in above)
-        return Served(blocked=[one.key for one in above if not one.fits(total[one.unit])], hopeless=hopeless)
+        short = [one for one in above if not one.fits(total[one.unit])]
+        aside = not hopeless and any(one.of_run for one in short)
+        return Served(blocked=[one.key for one in short], hopeless=hopeless, aside=aside)
 
 
 def place(waiter: Waiter) -> tuple[int, float]:

@@ -177,7 +177,8 @@ class Database:
         """
         token, sql = uuid.uuid4().hex, queries("process")
         self.token = token
-        folder = self.path.with_name(self.path.name + "-processes")
+        file = self.path.resolve()  # by whatever name it was opened: SQLite's own files stand beside this one, too
+        folder = file.with_name(file.name + "-processes")
         self._lock_file = folder / f"{token}.lock"
         while True:
             folder.mkdir(exist_ok=True)
@@ -216,7 +217,7 @@ class Database:
             self._connection.execute(sql["free_runs"], (process,))
             if self._keeper:
                 self._keeper.leave(SqliteConnection(self._connection), first, first | (1 << SERIAL_BITS) - 1, now)
-            self._connection.execute(sql["withdraw_cancelled"])
+                self._connection.execute(sql["withdraw_cancelled"])  # with what they hold
             self._connection.execute(sql["end"], (now, process))
 
     @contextlib.contextmanager

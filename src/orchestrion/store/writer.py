@@ -173,7 +173,10 @@ class Writer:
         self._writing = False
         self.lost.update(lost)
         if result is not None:
-            self.applied(number, result)
+            try:
+                self.applied(number, result)
+            except StoreError as cause:  # it was written; but who cannot read any more shall not go on
+                error = cause
         if error:
             self.broken = error
             waiters, self._waiters = waiters + self._waiters, []

@@ -50,7 +50,7 @@ where hold between $1 and $2 and not exists (select 1 from post where post.hold 
 
 -- name: open_questions_of_cancelled
 select review.hold from review join run on run.no = review.run
-where review.state = 'open' and run.status = 'cancelled' and not exists (select 1 from post where post.hold = review.hold);
+where review.state in ('open', 'withdrawn') and run.status = 'cancelled' and not exists (select 1 from post where post.hold = review.hold);
 
 -- name: open_questions_of_run
 select review.hold from review
