@@ -152,7 +152,7 @@ def _list(*, as_csv: bool, as_json: bool, config: str | None) -> None:
     if as_csv and as_json:
         raise UsageError("--csv and --json both want stdout: choose one.")
     if as_csv:
-        write_bytes(write_table(COLUMNS, (_row(one) for one in found)))
+        write_bytes(write_table(COLUMNS, (_row(one) for one in found), marked=False))
         return
     lines = [
         f"{request_id(one.hold):<8} {shown(one.booked):>10}  {ago(one.at):>8}  {one.account}  {one.step or '?'}  {one.worker or '?'}  {one.run or 'no run'}"
