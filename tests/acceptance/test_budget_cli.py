@@ -393,3 +393,35 @@ def test_the_suggested_limits_are_enough_for_the_dearest_of_those_that_wait(tmp_
     text, command = run_out_of_money(tmp_path, "  a: {limit: 0, period: run}\n  a/b:\n", "hi", 5000 * "long ", "ho")
     type_suggested(tmp_path, text)
     assert "3 done of 3 tasks" in run(tmp_path, *command).stdout
+
+
+def test_what_waits_for_money_is_no_business_of_reviewers(tmp_path):
+    run_out_of_money(tmp_path, "  a: {limit: 0}\n  a/b:\n", "hi")
+    told = run(tmp_path, "-m", "orchestrion.cli", "review", "list")
+    assert ("nothing waits for a person" in told.stdout, "can go on" in told.stderr) == (True, False)
+
+
+def test_ready_says_what_it_does_not_go_on_with(tmp_path):
+    """A killed process leaves runs that wait for nothing."""
+    (tmp_path / "orchestrion.yaml").write_text(SHORT + "  a: {limit: 1}\n  a/b:\n", encoding="utf-8")
+    (tmp_path / "short.py").write_text(
+        "import os\n\nfrom orchestrion import Step, workflow\n\necho = Step('echo', policy='model')\n\n\n"
+        "@workflow\nasync def dies(text: str) -> str:\n    await echo(text)\n    os._exit(9)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "tasks.jsonl").write_text('{"id": "t", "input": "x"}', encoding="utf-8")
+    run(tmp_path, "-m", "orchestrion.cli", "run", "short.py:dies", "tasks.jsonl", status=9)
+    told = run(tmp_path, "-m", "orchestrion.cli", "runs", "resume", "--ready")
+    assert "no run can go on" in told.stdout
+    assert "1 run(s) were interrupted" in told.stderr
+
+
+def test_a_bill_without_costs_says_that_nothing_was_booked(project):
+    run(project, "spend.py", "die", status=1)
+    (project / "bill.csv").write_bytes(
+        run(project, "-m", "orchestrion.cli", "budget", "reconcile", "--csv").stdout.encode()
+    )
+    assert (
+        "nothing to book: no row has a cost"
+        in run(project, "-m", "orchestrion.cli", "budget", "reconcile", "--from", "bill.csv").stderr
+    )

@@ -93,6 +93,8 @@ def reconcile(
 
     settings = read_settings(config)
     done, shown = opened(settings, reconciled), money(settings)
+    if not done:
+        note("nothing to book: no row has a cost." if bill else "nothing to book: there is no call of unknown cost.")
     lines = [f"call {request_id(one.hold)}  {one.account}  {shown(one.before)} → {shown(one.after)}" for one in done]
     lines.append(
         f"{len(done)} call(s): booked {shown(sum(one.before for one in done))}, cost {shown(sum(one.after for one in done))}."
