@@ -21,7 +21,7 @@ from orchestrion.engine.saved import find_policy
 from orchestrion.engine.scope import Interrupted
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Runner, Start, Workflow, ended, one_step
-from orchestrion.errors import ReviewError, StoreError, WorkflowError
+from orchestrion.errors import FundsExhausted, ReviewError, StoreError, WorkflowError
 from orchestrion.evidence.content import Content
 from orchestrion.evidence.labels import statements as evidence_statements
 from orchestrion.evidence.recorded import outcomes
@@ -37,6 +37,7 @@ from orchestrion.ledger.leases import LeasedLedger, Notes
 from orchestrion.ledger.leases import statements as leased_statements
 from orchestrion.ledger.overruns import Overruns
 from orchestrion.ledger.overruns import statements as overrun_statements
+from orchestrion.ledger.protocol import Shortage
 from orchestrion.review.requests import Decision, DecisionKind, ReviewRequest
 from orchestrion.review.reviews import Reviews
 from orchestrion.review.reviews import statements as review_statements
@@ -173,6 +174,12 @@ class Orchestrion:
             free = [line.cap - sum(books.balance(session, line.key)) for line in lines]
         of_run = [cap.amount for _, cap in tree.caps(account) if (cap.unit, cap.period) == ("money", "run")]
         return max(0, min(free)) if free else None, min(of_run, default=None)
+
+    def shortage(self, run: Run) -> Shortage | None:
+        """What stands in the way of a run that was short of money, as it is now; None where nothing does any more."""
+        if run.funds is None or not isinstance(run.error, FundsExhausted) or run.error.shortage is None:
+            return None
+        return self._ledger.shortage(run.funds, run.error.shortage.demand, run=self.journal.number(run.id))
 
     def news(self) -> list[str]:
         """What happened to the money since the last look: limits that are nearly spent, calls billed above their bound."""

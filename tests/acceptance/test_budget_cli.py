@@ -126,7 +126,7 @@ def test_what_was_spent_in_text_json_and_csv(project):
     assert support["class"] == "critical"
     assert company["time_zone"] == support["time_zone"] == "Europe/Berlin"
 
-    rows = list(csv.DictReader(io.StringIO(budget(project, "show", "--csv").stdout.removeprefix("\ufeff"))))
+    rows = list(csv.DictReader(io.StringIO(budget(project, "show", "--csv").stdout)))
     ever = {row["account"]: row["spent"] for row in rows if (row["unit"], row["period"]) == ("dollars", "ever")}
     assert ever == {
         "company": "0.200000001",
@@ -297,7 +297,7 @@ def test_calls_of_unknown_cost_are_listed_and_booked_anew(project):
     assert f"call {first}  company/support  $0.250 → $0.0120" in said(project, "reconcile", first, "--cost", "$0.012")
     assert f"the cost of call {first} is known" in said(project, "reconcile", first, "--cost", "1", status=2)
 
-    table = budget(project, "reconcile", "--csv").stdout.removeprefix("\ufeff")
+    table = budget(project, "reconcile", "--csv").stdout
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [(row["call"], row["booked"], row["cost"]) for row in rows] == [
         (second, "0.250000000", ""),
@@ -339,3 +339,89 @@ def test_an_overrun_stands_until_the_bound_is_raised(project):
     with (project / "orchestrion.yaml").open("a", encoding="utf-8") as file:
         file.write("models: {cheap: {model: simulated, bound: 1.6, price: {input: 1, output: 1}}}\n")
     assert "overrun" not in budget(project, "show").stdout
+
+
+SHORT = """
+models:
+  model: {model: simulated, price: {input: 1, output: 1}, max_output: 50, latency_s: 0.3}
+account: a/b
+budgets:
+"""
+
+
+def run_out_of_money(folder, budgets, *inputs):
+    """What is said at the end of a batch that runs dry on these accounts; its command line, to be typed again."""
+    (folder / "orchestrion.yaml").write_text(SHORT + budgets, encoding="utf-8")
+    (folder / "short.py").write_text(
+        'from orchestrion import Step\n\necho = Step("echo", policy="model")\n', encoding="utf-8"
+    )
+    tasks = [json.dumps({"id": f"t{i}", "input": text}) for i, text in enumerate(inputs)]
+    (folder / "tasks.jsonl").write_text("\n".join(tasks), encoding="utf-8")
+    command = ("-m", "orchestrion.cli", "run", "short.py:echo", "tasks.jsonl")
+    return run(folder, *command, status=1).stderr, command
+
+
+def type_suggested(folder, text):
+    """Type the commands that stand in a message as they are."""
+    suggested = re.findall(r"`(orchestrion budget set [^`]*)`", text)
+    for line in " && ".join(suggested).split(" && "):
+        run(folder, "-m", "orchestrion.cli", *line.split()[1:])
+    return suggested
+
+
+def test_where_several_limits_are_short_one_line_raises_them_all(tmp_path):
+    budgets = (
+        "  a: {tokens: 10, period: month}\n  a/b: {limit: 0.000001, period: day, limits: [{tokens: 20, period: run}]}\n"
+    )
+    text, command = run_out_of_money(tmp_path, budgets, "hello")
+    for part in ("account 'a' may spend 10 tokens a month", "$0.00000100 a day", "20 tokens a run"):
+        assert part in text
+    assert "--dry-run" not in text
+    assert len(type_suggested(tmp_path, text)) == 1
+    assert "1 done of 1 tasks" in run(tmp_path, *command).stdout
+
+
+def test_the_suggested_limit_counts_what_was_spent_after_a_run_gave_up(tmp_path):
+    """The second run's call never fits, and it stops while the first one's is under way."""
+    text, command = run_out_of_money(tmp_path, "  a: {tokens: 200}\n  a/b:\n", "hi", 200 * "long ")
+    assert "may spend 200 tokens for good: 0 tokens spent" not in text
+    type_suggested(tmp_path, text)
+    assert "2 done of 2 tasks" in run(tmp_path, *command).stdout
+
+
+def test_the_suggested_limits_are_enough_for_the_dearest_of_those_that_wait(tmp_path):
+    text, command = run_out_of_money(tmp_path, "  a: {limit: 0, period: run}\n  a/b:\n", "hi", 5000 * "long ", "ho")
+    type_suggested(tmp_path, text)
+    assert "3 done of 3 tasks" in run(tmp_path, *command).stdout
+
+
+def test_what_waits_for_money_is_no_business_of_reviewers(tmp_path):
+    run_out_of_money(tmp_path, "  a: {limit: 0}\n  a/b:\n", "hi")
+    told = run(tmp_path, "-m", "orchestrion.cli", "review", "list")
+    assert ("nothing waits for a person" in told.stdout, "can go on" in told.stderr) == (True, False)
+
+
+def test_ready_says_what_it_does_not_go_on_with(tmp_path):
+    """A killed process leaves runs that wait for nothing."""
+    (tmp_path / "orchestrion.yaml").write_text(SHORT + "  a: {limit: 1}\n  a/b:\n", encoding="utf-8")
+    (tmp_path / "short.py").write_text(
+        "import os\n\nfrom orchestrion import Step, workflow\n\necho = Step('echo', policy='model')\n\n\n"
+        "@workflow\nasync def dies(text: str) -> str:\n    await echo(text)\n    os._exit(9)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "tasks.jsonl").write_text('{"id": "t", "input": "x"}', encoding="utf-8")
+    run(tmp_path, "-m", "orchestrion.cli", "run", "short.py:dies", "tasks.jsonl", status=9)
+    told = run(tmp_path, "-m", "orchestrion.cli", "runs", "resume", "--ready")
+    assert "no run can go on" in told.stdout
+    assert "1 run(s) were interrupted" in told.stderr
+
+
+def test_a_bill_without_costs_says_that_nothing_was_booked(project):
+    run(project, "spend.py", "die", status=1)
+    (project / "bill.csv").write_bytes(
+        run(project, "-m", "orchestrion.cli", "budget", "reconcile", "--csv").stdout.encode()
+    )
+    assert (
+        "nothing to book: no row has a cost"
+        in run(project, "-m", "orchestrion.cli", "budget", "reconcile", "--from", "bill.csv").stderr
+    )

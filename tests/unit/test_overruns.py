@@ -120,6 +120,7 @@ def test_the_reason_says_everything():
         "Asking frontier takes up to $0.0700 more. `orchestrion budget set co/a --limit 1.04 --period day` lets it, then the "
         "same command goes on."
     )
+    assert "--limit 1.06 " in missing(one, asked="frontier", at_rest=True)
     assert "; 61 s were waited for that" in missing(one, asked="frontier", waited_s=61.2)
     assert "--limit 1.06 " in missing(one, asked="frontier", waited_s=61.2)
 
@@ -130,7 +131,7 @@ def test_the_reason_says_everything():
         (short(settled=1, asked=639_999), "--limit 0.00064 --period day"),
         (short(settled=1, asked=2), "--limit 0.000000003 --period day"),
         (short(period="run", settled=10**9, asked=1), "--limit 1.01 --period run"),
-        (short("tokens", "month", settled=100, asked=1), "--tokens 101 --period month"),
+        (short("tokens", "month", settled=4_000, asked=644), "--tokens 4700 --period month"),
         (short("attention", "forever", settled=60, asked=90), "--minutes 3 --period forever"),
     ],
 )

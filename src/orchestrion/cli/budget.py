@@ -87,7 +87,7 @@ def show(names: tuple[str, ...], *, as_csv: bool, as_json: bool, config: str | N
     broken = still_refused(books.overruns, settings)
     if as_csv:
         rows = (["" if cell is None else cell for cell in row] for row in show_rows(books.found))
-        write_bytes(write_table(COLUMNS, rows))
+        write_bytes(write_table(COLUMNS, rows, marked=False))
     else:
         lines = [*show_lines(books.found), *overrun_lines(broken)]
         if not books.found:

@@ -163,13 +163,14 @@ async def _live(
             async for run in o.run_all(judging(judge), starts, concurrency=concurrency, again=retry_failed):
                 runs[run.id] = run
                 progress.add(run.status, run.cost, fresh=run.id not in ended)
+        short = short_of_money(o, runs.values())
     judged = [
         _with(row, runs[f"{batch}/{key}"], judge)
         for key, (row, _) in cases.items()
         if runs.get(f"{batch}/{key}") and runs[f"{batch}/{key}"].status == "done"
     ]
     failed = [run for run in runs.values() if run.status == "failed"]
-    for line in (*o.news(), *short_of_money(runs.values())):
+    for line in (*o.news(), *short):
         complain(line)
     _say_left(failed, len(starts) - len(runs) + sum(run.status == "running" for run in runs.values()))
     if not judged:

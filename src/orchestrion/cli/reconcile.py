@@ -93,6 +93,8 @@ def reconcile(
 
     settings = read_settings(config)
     done, shown = opened(settings, reconciled), money(settings)
+    if not done:
+        note("nothing to book: no row has a cost." if bill else "nothing to book: there is no call of unknown cost.")
     lines = [f"call {request_id(one.hold)}  {one.account}  {shown(one.before)} → {shown(one.after)}" for one in done]
     lines.append(
         f"{len(done)} call(s): booked {shown(sum(one.before for one in done))}, cost {shown(sum(one.after for one in done))}."
@@ -152,7 +154,7 @@ def _list(*, as_csv: bool, as_json: bool, config: str | None) -> None:
     if as_csv and as_json:
         raise UsageError("--csv and --json both want stdout: choose one.")
     if as_csv:
-        write_bytes(write_table(COLUMNS, (_row(one) for one in found)))
+        write_bytes(write_table(COLUMNS, (_row(one) for one in found), marked=False))
         return
     lines = [
         f"{request_id(one.hold):<8} {shown(one.booked):>10}  {ago(one.at):>8}  {one.account}  {one.step or '?'}  {one.worker or '?'}  {one.run or 'no run'}"

@@ -9,14 +9,17 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from pydantic_core import from_json, to_json
 
+from orchestrion.app import Orchestrion
 from orchestrion.cli.output import complain, note, result, write_bytes
 from orchestrion.domain import Money, usd
 from orchestrion.engine.workflow import Run
-from orchestrion.errors import JournalMismatch, UsageError
+from orchestrion.errors import FundsExhausted, JournalMismatch, UsageError
+from orchestrion.ledger.words import missing
 
 NAMED = 3
 """So many failures are named at the end; the results file has them all."""
@@ -99,23 +102,36 @@ def _status(run: Run) -> str:
     return "interrupted" if run.status == "running" else run.status
 
 
-def short_of_money(runs: Iterable[Run]) -> list[str]:
-    """Of each account that ran dry: how many runs wait for it, and the reason of the first, with the way out."""
+def short_of_money(o: Orchestrion, runs: Iterable[Run]) -> list[str]:
+    """Of each account that ran dry: how many runs wait for it, and what lets the one go on that
+    takes most, as the account stands now."""
     short: dict[str, list[Run]] = {}
     for run in runs:
         if run.funds:
             short.setdefault(run.funds, []).append(run)
     return [
-        f"{len(some)} {'run waits' if len(some) == 1 else 'runs wait'} for money on account '{account}': {some[0].error}"
-        + (" (`run … --dry-run` says what all of them take at most.)" if len(some) > 1 else "")
+        f"{len(some)} {'run waits' if len(some) == 1 else 'runs wait'} for money on account '{account}': {_way_on(o, some)}"
         for account, some in short.items()
     ]
+
+
+def _way_on(o: Orchestrion, runs: list[Run]) -> str:
+    known = [
+        (run.error.shortage.demand, run) for run in runs if isinstance(run.error, FundsExhausted) and run.error.shortage
+    ]
+    if not known:
+        return str(runs[0].error)
+    _, dearest = max(known, key=itemgetter(0))
+    now = o.shortage(dearest)
+    said = missing(now, asked="", at_rest=True)
+    many = len(runs) > 1 and now is not None and now.cap.unit == "money"
+    return said + (" (`run … --dry-run` says what all of them take at most.)" if many else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A batch at its end. ``unknown_calls`` were in flight when a process died, or ended in a way that may have been
-    charged: booked in full, ``unknown`` nano-dollars."""
+    charged: booked in full, ``unknown`` nano-dollars. ``short`` says what lets those go on that wait for money."""
 
     batch: str
     runs: list[Run]
@@ -124,6 +140,7 @@ class Summary:
     out: Path
     unknown_calls: int
     unknown: Money
+    short: list[str]
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -180,7 +197,7 @@ class Summary:
         lines = [f"skipped: {one}" for one in self.bad]
         failed = [run for run in self.runs if run.status == "failed"]
         lines += [f"failed: {run.id}: {str(run.error)[:300]}" for run in failed[:NAMED]]
-        lines += short_of_money(self.runs)
+        lines += self.short
         waiting = [run for run in self.runs if run.status == "waiting" and not run.funds]
         lines += [f"waiting: {run.id}: {run.error or f'it {run.waits_for}'}" for run in waiting[:NAMED]]
         if any(run.question for run in waiting):

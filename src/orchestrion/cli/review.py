@@ -21,6 +21,7 @@ from orchestrion.cli.review_text import ago, request_json, request_lines, until
 from orchestrion.domain import Money, usd
 from orchestrion.errors import ReviewError
 from orchestrion.review.requests import Decision, ReviewRequest
+from orchestrion.store.queries import queries
 
 VERBS = ("approve", "modify", "reject", "ask")
 
@@ -42,7 +43,8 @@ def list_requests(*, everything: bool, batch: str | None, limit: int, as_json: b
     async def show() -> None:
         async with open_existing(config) as o:
             requests = o.reviews(everything=everything, batch=batch)
-            ready = o.ready()
+            short = {run_id for (run_id,) in o.database.read(queries("journal")["short"])}
+            ready = [run_id for run_id in o.ready() if run_id not in short]  # no decision lets those go on
             shown = money(o.settings)
         lines = [line for one in requests[:limit] for line in _lines(one, shown, everything=everything)]
         if len(requests) > limit:

@@ -18,7 +18,7 @@ from orchestrion.cli.complete import batches, policies, workflows
 from orchestrion.cli.load import NamedTask, account_option, config_option, load_workflow, money, read_tasks
 from orchestrion.cli.output import complain, examples, note, output_options, quiet, result
 from orchestrion.cli.progress import Progress
-from orchestrion.cli.results import Summary, write_results
+from orchestrion.cli.results import Summary, short_of_money, write_results
 from orchestrion.domain import Task, usd
 from orchestrion.engine.bound import answerable, bounds, check_workers, policy_of, steps_of
 from orchestrion.engine.execution import SavedPolicy
@@ -183,7 +183,8 @@ async def _run(
         write_results(out, ended, kept=partial(_kept, o))
         await o.retention.delivered(batch)
         calls, amount = o.journal.unknown(batch)
-        summary = Summary(batch, ended, len(tasks), [str(one) for one in bad], out, calls, amount)
+        skipped = [str(one) for one in bad]
+        summary = Summary(batch, ended, len(tasks), skipped, out, calls, amount, short_of_money(o, ended))
         summary.say(money(o.settings), again=retry_failed, as_json=as_json)
         return summary.status
 

@@ -150,7 +150,7 @@ def resume(ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | No
     if bool(ids) == ready:
         raise UsageError("name the runs to go on with, or all that can go on: `orchestrion runs resume --ready`.")
 
-    async def go() -> tuple[list[Run], Callable[[Money], str]]:
+    async def go() -> tuple[list[Run], list[str], int, Callable[[Money], str]]:
         async with open_existing(config) as o:
             records = [_record(o, run_id) for run_id in (o.ready() if ready else ids)]
             of_workflow: dict[str, list[RunRecord]] = {}
@@ -158,9 +158,10 @@ def resume(ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | No
                 of_workflow.setdefault(record.workflow, []).append(record)
             work = [(_workflow(some[0]), [_start(o, one) for one in some]) for some in of_workflow.values()]
             resumed = [run for workflow, starts in work async for run in o.run_all(workflow, starts, again=True)]
-            return resumed, money(o.settings)
+            [(left,)] = o.database.read(queries("journal")["interrupted"])
+            return resumed, short_of_money(o, resumed), left, money(o.settings)
 
-    runs, shown = asyncio.run(go())
+    runs, short, interrupted, shown = asyncio.run(go())
     lines = [line for run in runs for line in (f"run '{run.id}': {run.status}, {shown(run.cost)}", run.text) if line]
     said = [_run_json(run) for run in runs]
     result(
@@ -168,8 +169,12 @@ def resume(ids: tuple[str, ...], *, ready: bool, as_json: bool, config: str | No
         lambda: said[0] if len(ids) == 1 else {"runs": said},
         as_json=as_json,
     )
-    for line in short_of_money(runs):
+    for line in short:
         complain(line)
+    if ready and interrupted:
+        note(
+            f"{interrupted} run(s) were interrupted: the command that began them goes on with them, or `orchestrion runs resume ID`."
+        )
     for run in runs:
         _say_trouble(run)
     return 0 if all(run.status in ("done", "waiting") and not run.funds for run in runs) else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import datetime as dt
 import re
 import shutil
@@ -384,7 +383,7 @@ def _csv(spent: Spending) -> bytes:
     money = [*AMOUNTS, "each", "compared", "frontier"]
     columns = [*spent.by, *COUNTS, *(f"{name}_{unit}" for name in money for unit in ("nanos", "usd"))]
     columns += ["share", "outcomes", "frontier_worker", "frontier_estimated", "frontier_left_out"]
-    return write_table(columns, (_cells(row, spent) for row in spent.rows)).removeprefix(codecs.BOM_UTF8)
+    return write_table(columns, (_cells(row, spent) for row in spent.rows), marked=False)
 
 
 def _cells(row: Row, spent: Spending) -> Iterator[str]:

@@ -44,13 +44,14 @@ def uncell(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
 
 
-def write_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
-    """UTF-8 with the mark by which Excel knows it, commas, and lines that end as RFC 4180 has them."""
+def write_table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, marked: bool = True) -> bytes:
+    """UTF-8, commas, and lines that end as RFC 4180 has them. A file is ``marked``, so that Excel knows it for UTF-8; what
+    goes to stdout is not: the next program would take the mark for a part of the first name."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(columns)
     writer.writerows([cell(value) for value in row] for row in rows)
-    return file.getvalue().encode("utf-8-sig", "replace")
+    return file.getvalue().encode("utf-8-sig" if marked else "utf-8", "replace")
 
 
 def read_table(path: Path) -> Table:

@@ -257,16 +257,11 @@ class LocalLedger:
         if not short:
             return None
         # What is settled does not come back; of several limits, the one that is passed by most of it.
-        worst = max(short, key=lambda one: (not one.ever_fits(demand[one.unit]), _excess(one, demand)))
-        account_name, unit, period, span = worst.key
-        return Shortage(
-            account=account_name,
-            cap=Cap(unit, period, worst.cap),
-            span=span,
-            settled=worst.settled,
-            held=worst.held,
-            asked=demand[worst.unit],
-        )
+        worst, *others = sorted(
+            short, key=lambda one: (one.ever_fits(demand[one.unit]), -_excess(one, demand))
+        )  # those behind it that only held money is short of may be payable by then
+        besides = [one for one in others if one.ever_fits(demand[one.unit]) == worst.ever_fits(demand[worst.unit])]
+        return _short(worst, demand, tuple(_short(one, demand) for one in besides))
 
     def ended(self, run: int) -> None:
         for key in [key for key in self._runs if key[0] == run]:
@@ -420,6 +415,20 @@ class LocalLedger:
 def place(waiter: Waiter) -> tuple[int, float]:
     """Where a call stands among those of all processes: who has waited PATIENCE_S stands with the highest class."""
     return (0 if time.time() - waiter.since > PATIENCE_S else waiter.rank), waiter.since
+
+
+def _short(balance: Balance, demand: Amounts, besides: tuple[Shortage, ...] = ()) -> Shortage:
+    account, unit, period, span = balance.key
+    return Shortage(
+        account=account,
+        cap=Cap(unit, period, balance.cap),
+        span=span,
+        settled=balance.settled,
+        held=balance.held,
+        asked=demand[balance.unit],
+        demand=demand,
+        besides=besides,
+    )
 
 
 def _excess(balance: Balance, demand: Amounts) -> float:

@@ -22,7 +22,8 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
     """The limit that stands in the way of a call. Amounts are in the cap's unit.
 
     ``span`` names the window ("2026-11-21"); ``asked`` is what the call needs, ``settled`` what has been spent in the
-    window, ``held`` what other calls have set aside.
+    window, ``held`` what other calls have set aside. ``demand`` is what the call needs in all, ``besides`` are other limits
+    that stand in its way.
     """
 
     account: str
@@ -31,6 +32,8 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
     settled: int
     held: int
     asked: int
+    demand: Amounts = Amounts(0)
+    besides: tuple[Shortage, ...] = ()
 
     @property
     def needed(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from orchestrion.domain import NANOS_PER_DOLLAR, Money
 from orchestrion.ledger.accounts import Unit, amount_text, limit_text
 from orchestrion.ledger.protocol import Shortage
@@ -12,20 +10,30 @@ OPTIONS: dict[Unit, str] = {"money": "limit", "tokens": "tokens", "attention": "
 """What a limit on a unit is called in the settings, and in the options of `budget set`."""
 
 
-def missing(shortage: Shortage | None, *, asked: str, waited_s: float = 0.0) -> str:
-    """Why calls cannot be made, and what would let them: with the command to type."""
+def missing(shortage: Shortage | None, *, asked: str, waited_s: float = 0.0, at_rest: bool = False) -> str:
+    """Why calls cannot be made, and what would let them: with the command to type. ``at_rest``: what is held does not come
+    back soon."""
     if shortage is None:
         return "money was short a moment ago, and is not any more: the same command goes on."
+    limits = (shortage, *shortage.besides)
+    to_ask = f"Asking {asked}" if asked else "The next call"
+    takes = dict.fromkeys(amount_text(one.cap.unit, one.asked) for one in limits)
+    commands = [raise_command(one, one.needed + (one.held if waited_s or at_rest else 0)) for one in limits]
+    return (
+        f"{', and '.join(_state(one, waited_s) for one in limits)}. {to_ask} takes up to {' and '.join(takes)} more. "
+        f"`{' && '.join(commands)}` lets it, then the same command goes on."
+    )
+
+
+def _state(shortage: Shortage, waited_s: float) -> str:
+    """A limit, and what has been made of it."""
     unit = shortage.cap.unit
     window = f" ({shortage.span})" if shortage.span else ""
     held = f", {amount_text(unit, shortage.held)} held by other calls and open questions" if shortage.held else ""
     waited = f"; {waited_s:.0f} s were waited for that" if waited_s >= 1 and shortage.held else ""
-    to_ask = f"Asking {asked}" if asked else "The next call"
-    needed = shortage.needed + (shortage.held if waited_s else 0)
     return (
         f"account '{shortage.account}' may spend {limit_text(shortage.cap)}: {amount_text(unit, shortage.settled)} spent{held}"
-        f"{window}{waited}. {to_ask} takes up to {amount_text(unit, shortage.asked)} more. "
-        f"`{raise_command(shortage, needed)}` lets it, then the same command goes on."
+        f"{window}{waited}"
     )
 
 
@@ -41,13 +49,14 @@ def raise_command(shortage: Shortage, needed: int) -> str:
 
 
 def _rounded(value: int, unit: Unit) -> int:
-    """Up to what is easy to read and type: three digits of a dollar amount or at least whole cents, whole minutes."""
+    """Up to what is easy to read and type: three digits of a dollar amount or at least whole cents, two digits of tokens,
+    whole minutes."""
     if unit == "attention":
-        return -(-value // 60) * 60
-    if unit == "tokens" or not value:
-        return value
-    cent = NANOS_PER_DOLLAR // 100
-    step = cent if value >= cent else 10 ** max(0, int(math.log10(value)) - 2)
+        step = 60
+    elif unit == "money" and value >= NANOS_PER_DOLLAR // 100:
+        step = NANOS_PER_DOLLAR // 100
+    else:
+        step = 10 ** max(0, len(str(value)) - (2 if unit == "tokens" else 3))
     return -(-value // step) * step
 
 

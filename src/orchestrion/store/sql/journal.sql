@@ -82,6 +82,12 @@ where status = 'waiting' and owner is null
        or exists (select 1 from review where review.run = run.no
                   and (review.state in ('decided', 'informed') or (review.state = 'open' and review.deadline <= :now))));
 
+-- name: short
+select id from run where status = 'waiting' and wants like 'funds %';
+
+-- name: interrupted
+select count(*) from run where status = 'running' and owner is null;
+
 -- name: ready_one
 select id from run
 where id = :id and status = 'waiting' and owner is null
