@@ -15,7 +15,7 @@ from orchestrion.engine.workflow import Start
 from orchestrion.errors import FundsExhausted, JournalMismatch, UsageError, WorkerFailed
 from orchestrion.ledger.books import Books
 from orchestrion.testing import ScriptedWorker
-from tests.conftest import echo, entries, kinds, open_holds
+from tests.conftest import Crash, echo, entries, kinds, open_holds
 
 COST = 30_000
 """What a call of a scripted worker costs: 10 tokens at $1 and 5 at $4 a million."""
@@ -316,6 +316,86 @@ async def test_what_was_caught_stands_when_the_run_goes_on_with_money(open_app):
         run = await o.run(flow, "x", id="r")
         assert run.result == "cheap:x!"
     assert (worker.asked, helper.asked) == (0, 1)
+
+
+async def test_what_was_caught_stands_too_where_the_code_goes_on_in_branches(open_app):
+    worker, helper = echo("dear", max_output=100_000), echo("cheap", max_output=1)
+    dear, cheap = Step("dear", policy="dear"), Step("cheap", policy="cheap")
+    crash = True
+
+    async def part(text: str) -> str:
+        return await cheap(text)
+
+    @workflow
+    async def flow(text: str) -> list[str]:
+        try:
+            return [await dear(text)]
+        except FundsExhausted:
+            said = await orchestrion.gather(part(text), part(text))
+            if crash:
+                raise Crash from None
+            return said
+
+    async with open_app(worker, helper) as o:
+        cap(o, "a", 3 * bound(helper))
+        with pytest.raises(Crash):
+            await o.run(flow, "x", id="r", account="a")
+    crash = False
+    async with open_app(worker, helper) as o:
+        cap(o, "a", 10**9)
+        assert (await o.run(flow, "x", id="r")).result == ["cheap:x"] * 2
+    assert (worker.asked, helper.asked) == (0, 2)
+
+
+async def test_a_branch_that_runs_dry_is_asked_after_a_top_up(open_app):
+    """The others went on beside it, and nobody caught anything. All were called before any was asked."""
+    worker, helper = echo("dear", max_output=100_000), echo("cheap", max_output=1)
+    dear, cheap = Step("dear", policy="dear"), Step("cheap", policy="cheap")
+
+    @workflow
+    async def flow(text: str) -> list[str]:
+        return await orchestrion.gather(dear(text), cheap(text), cheap(text))
+
+    async with open_app(worker, helper) as o:
+        cap(o, "a", 4 * bound(helper))
+        assert (await o.run(flow, "x", id="r", account="a")).funds == "a"
+        cap(o, "a", 10**9)
+        assert (await o.run(flow, "x", id="r")).result == ["dear:x", "cheap:x", "cheap:x"]
+    assert (worker.asked, helper.asked) == (1, 2)
+
+
+async def test_who_stood_in_is_not_paid_for_nothing(open_app):
+    """Money came back while the cheaper one answered, whom the policy chose since waiting was in vain."""
+    gate = asyncio.Event()
+
+    async def stand_in(request):
+        gate.set()
+        await one
+        return "cheap"
+
+    worker, cheap = held_up(gate), ScriptedWorker("cheap", stand_in, max_output=1)
+    async with open_app(worker, cheap) as o:
+        cap(o, "a", bound(worker) + bound(cheap), wait_s=0.1)
+        one = asyncio.create_task(o.run(ask, "x", id="one", account="a"))
+        await asyncio.sleep(0.05)
+        run = await o.run(Step("s", policy=fallback("w", "cheap")), "x", id="two", account="a")
+        assert run.result == "cheap"
+        assert [one.constrained for one in o.outcomes() if one.worker == "cheap"] == [True]
+    assert worker.asked == 1
+
+
+async def test_a_fallback_whose_cheaper_answer_is_refused_waits_for_money(open_app):
+    checks = [lambda text: "dear" in text]
+    cheap, dear = echo("cheap"), echo("dear", max_output=100_000)
+    async with open_app(cheap, dear) as o:
+        cap(o, "a", 3 * bound(cheap))
+        some = Step("some", policy=best_effort(fallback("dear", "cheap")), checks=checks)
+        assert (await o.run(some, "x", id="some", account="a")).result == "cheap:x"
+        assert [one.constrained for one in o.outcomes()] == [True]
+        good = Step("good", policy=fallback("dear", "cheap"), checks=checks)
+        assert (await o.run(good, "x", id="good", account="a")).funds == "a"
+        cap(o, "a", 10**9)
+        assert (await o.run(good, "x", id="good")).result == "dear:x"
 
 
 async def test_an_answer_whose_judge_cannot_be_paid_is_judged_after_a_top_up(open_app):

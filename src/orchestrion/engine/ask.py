@@ -32,7 +32,7 @@ from orchestrion.domain import (
 )
 from orchestrion.engine.holding import MOST, NOTHING, Held, is_amount, plan, secured
 from orchestrion.engine.review import put, waits
-from orchestrion.engine.scope import Parted, Waits
+from orchestrion.engine.scope import Parted, Waits, here
 from orchestrion.errors import FundsExhausted, RunBusy, RunCancelled, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
 from orchestrion.ledger.accounts import Amounts
@@ -60,7 +60,7 @@ def _note(site: Site, history: tuple[Attempt, ...], held: list[Held]) -> None:
     """Write an Ask down."""
     execution, turn = site.execution, site.turn
     if execution.short:
-        execution.went_on(site.key.scope)
+        execution.went_on(here().path)
     noted = [(one.hold, one.call) for one in held]
     execution.log.ask(site.key, turn, site.digest, None if turn else site.input, noted)
     site.turn = turn + 1
