@@ -398,6 +398,31 @@ async def test_a_fallback_whose_cheaper_answer_is_refused_waits_for_money(open_a
         assert (await o.run(good, "x", id="good")).result == "dear:x"
 
 
+@pytest.mark.parametrize("who", ["worker", "judge"])
+async def test_a_second_try_that_runs_dry_is_a_second_try_after_a_top_up(open_app, who):
+    failed = WorkerFailed("t", "timeout", billed="no")
+    worker = ScriptedWorker("w", [failed, "said"] if who == "worker" else ["said"])
+    judge = ScriptedWorker("j", ["5"] if who == "worker" else [failed, "5"], max_output=10_000)
+
+    async def judged(task, attempts, ask):
+        from orchestrion.checks.protocol import verdict
+
+        said = await ask("j", ({"role": "user", "content": "good?"},))
+        return verdict("judged", said.output == "5")
+
+    judged.name = "judged"  # type: ignore[attr-defined]  # what a check has
+    step = Step("s", policy="w", checks=[judged])
+    async with open_app(worker, judge) as o:
+        cap(o, "a", 10**9)
+        assert (await o.run(step, "x", id="r", account="a")).status == "failed"
+        cap(o, "a", 10)
+        assert (await o.run(step, "x", id="r", again=True)).funds == "a"
+    async with open_app(worker, judge) as o:
+        cap(o, "a", 10**9)
+        run = await o.run(step, "x", id="r")
+        assert (run.result, run.cost) == ("said", 2 * COST)
+
+
 async def test_an_answer_whose_judge_cannot_be_paid_is_judged_after_a_top_up(open_app):
     worker, judge = echo(), ScriptedWorker("j", ["5"], max_output=10_000)
 
