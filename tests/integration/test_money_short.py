@@ -579,3 +579,77 @@ async def test_a_step_that_fails_otherwise_fails(open_app):
         assert isinstance(run.error, StepFailed)
         assert not isinstance(run.error, FundsExhausted)
         assert entries(o)
+
+
+class Own:
+    """A worker of a program's own, with what the protocol asks for and no more."""
+
+    name, price = "own", None
+
+    def __init__(self, reply):
+        self.said = reply
+
+    def bound(self, request):
+        return 5_000
+
+    async def reply(self, request, on_delta=None):
+        return self.said
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("said"),
+        Reply("said", cost=-1),
+        Reply("said", cost=float("nan")),  # type: ignore[arg-type]  # as a program may do
+        Reply("said", cost=1.5),  # type: ignore[arg-type]
+        Reply("said", cost=2**63),
+        Reply("said", usage=None),  # type: ignore[arg-type]
+        "said",
+    ],
+)
+async def test_a_worker_that_does_not_say_what_it_cost_is_booked_in_full(open_app, reply):
+    async with open_app(Own(reply)) as o:
+        cap(o, "a", 10**6)
+        run = await o.run(Step("s", policy="own"), "x", id="r", account="a")
+        assert run.status == ("done" if reply == Reply("said") else "failed")
+        assert (run.cost, settled(o), kinds(o)) == (5_000, [(5_000, 0)], {"hold": 1, "unknown": 1})
+
+
+def raised(o, run):
+    """Type what a run's error says."""
+    for command in str(run.error).split("`orchestrion budget set ")[1:]:
+        account, option, amount, _, period = command.split("`")[0].split()
+        unit = {"--limit": "money", "--tokens": "tokens", "--minutes": "attention"}[option]
+        value = round(float(amount) * {"money": 1e9, "tokens": 1, "attention": 60}[unit])
+        with o.database.transaction() as session:
+            told = "update cap set amount = $1 where account = $2 and unit = $3 and period = $4 returning amount"
+            assert session.execute(told, (value, account, unit, period))
+            Books().changed(session, [account], time.time())
+    o._ledger.refresh()
+
+
+async def test_where_several_limits_are_short_all_are_named(open_app):
+    async with open_app(echo()) as o:
+        limit(o, "a", (10, "money", "month"))
+        limit(o, "a/b", (7, "money", "run"), (5, "tokens", "day"), (10**9, "money", "day"))
+        run = await o.run(ask, "x", id="r", account="a/b")
+        assert str(run.error).count("`orchestrion budget set ") == 3
+        assert "` let it, then" in str(run.error)
+        raised(o, run)
+        assert (await o.run(ask, "x", id="r")).status == "done"
+
+
+async def test_what_open_questions_hold_is_part_of_what_is_needed(open_app):
+    """It may be held for days: a limit that waits for it would not be enough."""
+    worker = echo()
+    async with open_app(worker, echo("dear", max_output=400), people={"boss": {"wage": 0.006, "minutes": 5}}) as o:
+        question = 500_000
+        cap(o, "a", question + bound(worker))
+        assert (await o.run(Step("s", policy="boss"), "x", id="one", account="a")).review
+        assert (await o.run(ask, "x", id="two", account="a")).status == "done"
+        dear = Step("dear", policy="dear")
+        run = await o.run(dear, "x", id="three", account="a")
+        assert run.funds == "a"
+        raised(o, run)
+        assert (await o.run(dear, "x", id="three")).status == "done"

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import structs
+
 from orchestrion.domain import Money
 from orchestrion.errors import UsageError
 from orchestrion.ledger.accounts import CLASSES, Amounts, Cap, Key, Line, Path, Tree, ancestors
@@ -251,21 +253,12 @@ class LocalLedger:
         return all(not demand[one.unit] or demand[one.unit] <= one.free(patient=patient) for one in above)
 
     def shortage(self, account: str, demand: Amounts, *, run: int | None) -> Shortage | None:
-        self._look(self._purse(account))
+        self._look(self._purse(account), parked=True)
         short = [one for one in self._above(self._purse(account), run) if not one.fits(demand[one.unit])]
-        if not short:
-            return None
-        # What is settled does not come back; of several limits, the one that is passed by most of it.
-        worst = max(short, key=lambda one: (not one.ever_fits(demand[one.unit]), _excess(one, demand)))
-        account_name, unit, period, span = worst.key
-        return Shortage(
-            account=account_name,
-            cap=Cap(unit, period, worst.cap),
-            span=span,
-            settled=worst.settled,
-            held=worst.held,
-            asked=demand[worst.unit],
-        )
+        # What is settled does not come back; of several limits, the one that is passed by most of it comes first.
+        short.sort(key=lambda one: (one.ever_fits(demand[one.unit]), -_excess(one, demand)))
+        named = [_shortage(one, demand) for one in short]
+        return structs.replace(named[0], others=tuple(named[1:])) if named else None
 
     def ended(self, run: int) -> None:
         for key in [key for key in self._runs if key[0] == run]:
@@ -394,6 +387,19 @@ class LocalLedger:
 def place(waiter: Waiter) -> tuple[int, float]:
     """Where a call stands among those of all processes: who has waited PATIENCE_S stands with the highest class."""
     return (0 if time.time() - waiter.since > PATIENCE_S else waiter.rank), waiter.since
+
+
+def _shortage(balance: Balance, demand: Amounts) -> Shortage:
+    account, unit, period, span = balance.key
+    return Shortage(
+        account=account,
+        cap=Cap(unit, period, balance.cap),
+        span=span,
+        settled=balance.settled,
+        held=balance.held,
+        asked=demand[balance.unit],
+        parked=balance.parked,
+    )
 
 
 def _excess(balance: Balance, demand: Amounts) -> float:

@@ -21,11 +21,16 @@ def missing(shortage: Shortage | None, *, asked: str, waited_s: float = 0.0) -> 
     held = f", {amount_text(unit, shortage.held)} held by other calls and open questions" if shortage.held else ""
     waited = f"; {waited_s:.0f} s were waited for that" if waited_s >= 1 and shortage.held else ""
     to_ask = f"Asking {asked}" if asked else "The next call"
-    needed = shortage.needed + (shortage.held if waited_s else 0)
+    commands = [
+        raise_command(one, one.needed_now if waited_s else one.needed)
+        for one in (shortage, *shortage.others)
+        if one is shortage or waited_s or one.needed > one.cap.amount  # what other calls hold comes back
+    ]
+    lets = f"{' and '.join(f'`{command}`' for command in commands)} {'let' if commands[1:] else 'lets'} it"
     return (
         f"account '{shortage.account}' may spend {limit_text(shortage.cap)}: {amount_text(unit, shortage.settled)} spent{held}"
         f"{window}{waited}. {to_ask} takes up to {amount_text(unit, shortage.asked)} more. "
-        f"`{raise_command(shortage, needed)}` lets it, then the same command goes on."
+        f"{lets}, then the same command goes on."
     )
 
 
