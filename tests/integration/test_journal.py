@@ -242,8 +242,31 @@ async def test_failures_are_forgotten_where_that_is_asked(journal):
     log.attempt(attempt(2), checked=True)
     await log.finish("failed", error="e")
     await journal.reopen("r")
-    memory = (await journal.resume("r", forget_failures=True)).recall(KEY)
+    log = await journal.resume("r")
+    memory = log.recall(KEY)
     assert ([a.hold for a in memory.history], memory.forgotten, memory.lost) == ([2], 1, ())
+    # A failure since then stands, and the old ones stay forgotten: when it waits, or its process dies.
+    log.ask(KEY, 1, "input digest", None, [(3, Call("w"))])
+    log.attempt(attempt(3, output=None, failure=Failure("timeout", "slow")), checked=True)
+    await log.finish("waiting", wants="funds acc")
+    memory = (await journal.resume("r")).recall(KEY)
+    assert ([a.hold for a in memory.history], memory.forgotten) == ([2, 3], 1)
+
+
+async def test_a_broken_check_is_asked_again_once_where_its_run_was_reopened(journal):
+    log = await begun(journal, asks=((1,),))
+    broken = attempt(1, verdicts=(Verdict("c", False, 0.0, "?", broken=True),))
+    log.attempt(broken, checked=True)
+    await log.finish("failed", error="e")
+    await journal.reopen("r")
+    log = await journal.resume("r")
+    assert log.recall(KEY).unchecked == {1}
+    await log.finish("waiting", wants="funds acc")
+    log = await journal.resume("r")
+    assert log.recall(KEY).unchecked == {1}, "it was not asked yet"
+    log.judged(broken)
+    await log.finish("waiting", wants="go")
+    assert (await journal.resume("r")).recall(KEY).unchecked == frozenset()
 
 
 async def test_the_end_of_a_run(journal):

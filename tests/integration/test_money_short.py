@@ -15,7 +15,7 @@ from orchestrion.engine.workflow import Start
 from orchestrion.errors import FundsExhausted, JournalMismatch, UsageError, WorkerFailed
 from orchestrion.ledger.books import Books
 from orchestrion.testing import ScriptedWorker
-from tests.conftest import echo, entries, kinds, open_holds
+from tests.conftest import Crash, echo, entries, kinds, open_holds
 
 COST = 30_000
 """What a call of a scripted worker costs: 10 tokens at $1 and 5 at $4 a million."""
@@ -318,6 +318,111 @@ async def test_what_was_caught_stands_when_the_run_goes_on_with_money(open_app):
     assert (worker.asked, helper.asked) == (0, 1)
 
 
+async def test_what_was_caught_stands_too_where_the_code_goes_on_in_branches(open_app):
+    worker, helper = echo("dear", max_output=100_000), echo("cheap", max_output=1)
+    dear, cheap = Step("dear", policy="dear"), Step("cheap", policy="cheap")
+    crash = True
+
+    async def part(text: str) -> str:
+        return await cheap(text)
+
+    @workflow
+    async def flow(text: str) -> list[str]:
+        try:
+            return [await dear(text)]
+        except FundsExhausted:
+            said = await orchestrion.gather(part(text), part(text))
+            if crash:
+                raise Crash from None
+            return said
+
+    async with open_app(worker, helper) as o:
+        cap(o, "a", 3 * bound(helper))
+        with pytest.raises(Crash):
+            await o.run(flow, "x", id="r", account="a")
+    crash = False
+    async with open_app(worker, helper) as o:
+        cap(o, "a", 10**9)
+        assert (await o.run(flow, "x", id="r")).result == ["cheap:x"] * 2
+    assert (worker.asked, helper.asked) == (0, 2)
+
+
+async def test_a_branch_that_runs_dry_is_asked_after_a_top_up(open_app):
+    """The others went on beside it, and nobody caught anything. All were called before any was asked."""
+    worker, helper = echo("dear", max_output=100_000), echo("cheap", max_output=1)
+    dear, cheap = Step("dear", policy="dear"), Step("cheap", policy="cheap")
+
+    @workflow
+    async def flow(text: str) -> list[str]:
+        return await orchestrion.gather(dear(text), cheap(text), cheap(text))
+
+    async with open_app(worker, helper) as o:
+        cap(o, "a", 4 * bound(helper))
+        assert (await o.run(flow, "x", id="r", account="a")).funds == "a"
+        cap(o, "a", 10**9)
+        assert (await o.run(flow, "x", id="r")).result == ["dear:x", "cheap:x", "cheap:x"]
+    assert (worker.asked, helper.asked) == (1, 2)
+
+
+async def test_who_stood_in_is_not_paid_for_nothing(open_app):
+    """Money came back while the cheaper one answered, whom the policy chose since waiting was in vain."""
+    gate = asyncio.Event()
+
+    async def stand_in(request):
+        gate.set()
+        await one
+        return "cheap"
+
+    worker, cheap = held_up(gate), ScriptedWorker("cheap", stand_in, max_output=1)
+    async with open_app(worker, cheap) as o:
+        cap(o, "a", bound(worker) + bound(cheap), wait_s=0.1)
+        one = asyncio.create_task(o.run(ask, "x", id="one", account="a"))
+        await asyncio.sleep(0.05)
+        run = await o.run(Step("s", policy=fallback("w", "cheap")), "x", id="two", account="a")
+        assert run.result == "cheap"
+        assert [one.constrained for one in o.outcomes() if one.worker == "cheap"] == [True]
+    assert worker.asked == 1
+
+
+async def test_a_fallback_whose_cheaper_answer_is_refused_waits_for_money(open_app):
+    checks = [lambda text: "dear" in text]
+    cheap, dear = echo("cheap"), echo("dear", max_output=100_000)
+    async with open_app(cheap, dear) as o:
+        cap(o, "a", 3 * bound(cheap))
+        some = Step("some", policy=best_effort(fallback("dear", "cheap")), checks=checks)
+        assert (await o.run(some, "x", id="some", account="a")).result == "cheap:x"
+        assert [one.constrained for one in o.outcomes()] == [True]
+        good = Step("good", policy=fallback("dear", "cheap"), checks=checks)
+        assert (await o.run(good, "x", id="good", account="a")).funds == "a"
+        cap(o, "a", 10**9)
+        assert (await o.run(good, "x", id="good")).result == "dear:x"
+
+
+@pytest.mark.parametrize("who", ["worker", "judge"])
+async def test_a_second_try_that_runs_dry_is_a_second_try_after_a_top_up(open_app, who):
+    failed = WorkerFailed("t", "timeout", billed="no")
+    worker = ScriptedWorker("w", [failed, "said"] if who == "worker" else ["said"])
+    judge = ScriptedWorker("j", ["5"] if who == "worker" else [failed, "5"], max_output=10_000)
+
+    async def judged(task, attempts, ask):
+        from orchestrion.checks.protocol import verdict
+
+        said = await ask("j", ({"role": "user", "content": "good?"},))
+        return verdict("judged", said.output == "5")
+
+    judged.name = "judged"  # type: ignore[attr-defined]  # what a check has
+    step = Step("s", policy="w", checks=[judged])
+    async with open_app(worker, judge) as o:
+        cap(o, "a", 10**9)
+        assert (await o.run(step, "x", id="r", account="a")).status == "failed"
+        cap(o, "a", 10)
+        assert (await o.run(step, "x", id="r", again=True)).funds == "a"
+    async with open_app(worker, judge) as o:
+        cap(o, "a", 10**9)
+        run = await o.run(step, "x", id="r")
+        assert (run.result, run.cost) == ("said", 2 * COST)
+
+
 async def test_an_answer_whose_judge_cannot_be_paid_is_judged_after_a_top_up(open_app):
     worker, judge = echo(), ScriptedWorker("j", ["5"], max_output=10_000)
 
@@ -474,3 +579,77 @@ async def test_a_step_that_fails_otherwise_fails(open_app):
         assert isinstance(run.error, StepFailed)
         assert not isinstance(run.error, FundsExhausted)
         assert entries(o)
+
+
+class Own:
+    """A worker of a program's own, with what the protocol asks for and no more."""
+
+    name, price = "own", None
+
+    def __init__(self, reply):
+        self.said = reply
+
+    def bound(self, request):
+        return 5_000
+
+    async def reply(self, request, on_delta=None):
+        return self.said
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("said"),
+        Reply("said", cost=-1),
+        Reply("said", cost=float("nan")),  # type: ignore[arg-type]  # as a program may do
+        Reply("said", cost=1.5),  # type: ignore[arg-type]
+        Reply("said", cost=2**63),
+        Reply("said", usage=None),  # type: ignore[arg-type]
+        "said",
+    ],
+)
+async def test_a_worker_that_does_not_say_what_it_cost_is_booked_in_full(open_app, reply):
+    async with open_app(Own(reply)) as o:
+        cap(o, "a", 10**6)
+        run = await o.run(Step("s", policy="own"), "x", id="r", account="a")
+        assert run.status == ("done" if reply == Reply("said") else "failed")
+        assert (run.cost, settled(o), kinds(o)) == (5_000, [(5_000, 0)], {"hold": 1, "unknown": 1})
+
+
+def raised(o, run):
+    """Type what a run's error says."""
+    for command in str(run.error).split("`orchestrion budget set ")[1:]:
+        account, option, amount, _, period = command.split("`")[0].split()
+        unit = {"--limit": "money", "--tokens": "tokens", "--minutes": "attention"}[option]
+        value = round(float(amount) * {"money": 1e9, "tokens": 1, "attention": 60}[unit])
+        with o.database.transaction() as session:
+            told = "update cap set amount = $1 where account = $2 and unit = $3 and period = $4 returning amount"
+            assert session.execute(told, (value, account, unit, period))
+            Books().changed(session, [account], time.time())
+    o._ledger.refresh()
+
+
+async def test_where_several_limits_are_short_all_are_named(open_app):
+    async with open_app(echo()) as o:
+        limit(o, "a", (10, "money", "month"))
+        limit(o, "a/b", (7, "money", "run"), (5, "tokens", "day"), (10**9, "money", "day"))
+        run = await o.run(ask, "x", id="r", account="a/b")
+        assert str(run.error).count("`orchestrion budget set ") == 3
+        assert "` let it, then" in str(run.error)
+        raised(o, run)
+        assert (await o.run(ask, "x", id="r")).status == "done"
+
+
+async def test_what_open_questions_hold_is_part_of_what_is_needed(open_app):
+    """It may be held for days: a limit that waits for it would not be enough."""
+    worker = echo()
+    async with open_app(worker, echo("dear", max_output=400), people={"boss": {"wage": 0.006, "minutes": 5}}) as o:
+        question = 500_000
+        cap(o, "a", question + bound(worker))
+        assert (await o.run(Step("s", policy="boss"), "x", id="one", account="a")).review
+        assert (await o.run(ask, "x", id="two", account="a")).status == "done"
+        dear = Step("dear", policy="dear")
+        run = await o.run(dear, "x", id="three", account="a")
+        assert run.funds == "a"
+        raised(o, run)
+        assert (await o.run(dear, "x", id="three")).status == "done"

@@ -32,14 +32,14 @@ from orchestrion.domain import (
 )
 from orchestrion.engine.holding import MOST, NOTHING, Held, is_amount, plan, secured
 from orchestrion.engine.review import put, waits
-from orchestrion.engine.scope import Parted, Waits
+from orchestrion.engine.scope import Parted, Waits, here
 from orchestrion.errors import FundsExhausted, RunBusy, RunCancelled, StepFailed, UsageError, WorkerFailed
 from orchestrion.journal.protocol import Key
 from orchestrion.ledger.accounts import Amounts
 from orchestrion.ledger.overruns import OVERRUN
 from orchestrion.ledger.protocol import Posting
 from orchestrion.workers.people import Person
-from orchestrion.workers.protocol import NotSent, Worker, margin_of
+from orchestrion.workers.protocol import NotSent, margin_of
 
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
@@ -60,7 +60,7 @@ def _note(site: Site, history: tuple[Attempt, ...], held: list[Held]) -> None:
     """Write an Ask down."""
     execution, turn = site.execution, site.turn
     if execution.short:
-        execution.went_on(site.key.scope)
+        execution.went_on(here().path)
     noted = [(one.hold, one.call) for one in held]
     execution.log.ask(site.key, turn, site.digest, None if turn else site.input, noted)
     site.turn = turn + 1
@@ -238,7 +238,7 @@ async def metered(execution: Execution, held: Held) -> Answered:
     try:
         reply = await worker.reply(held.request)
         _refuse_no_text(worker.name, reply.output)
-        took = _took(worker, reply)
+        took, kind = _took(held, reply)
     except WorkerFailed as failed:
         took, kind = _billed(failed, held)
         execution.post(hold, took, kind)
@@ -255,22 +255,30 @@ async def metered(execution: Execution, held: Held) -> Answered:
         execution.post(hold, held.demand, "unknown")
         raise
     latency = perf_counter() - started if reply.latency_s is None else reply.latency_s
-    execution.post(hold, took, "post")
+    execution.post(hold, took, kind)
     if took.money > held.demand.money:
         _overrun(execution, held, took)
     return Answered(reply, None, took.money, latency)
 
 
-def _took(worker: Worker, reply: Reply) -> Amounts:
-    """What a call took. A cost that is none is garbage: it must not raise what is left."""
-    usage = reply.usage
-    cost = reply.cost if reply.cost is not None else (worker.price or FREE).cost(usage)
+def _took(held: Held, reply: Reply) -> tuple[Amounts, Posting]:
+    """What a call took. A cost that is none is garbage: it must not raise what is left.
+
+    Where neither the answer nor a price tells the cost, nobody knows it: what was held is booked in full.
+    """
+    worker, usage = held.worker, reply.usage
+    kind: Posting = "post"
+    cost = reply.cost
+    if cost is None and worker.price is None and held.demand.money:
+        cost, kind = held.demand.money, "unknown"
+    elif cost is None:
+        cost = (worker.price or FREE).cost(usage)
     tokens = usage.input_tokens + usage.output_tokens
     if not (type(cost) is int is type(tokens) and 0 <= cost <= MOST and 0 <= tokens <= MOST):
         raise WorkerFailed(
             "garbage", f"{worker.name}: the answer says that it cost {cost!r} nano-dollars and {tokens!r} tokens"
         )
-    return Amounts(cost, tokens)
+    return Amounts(cost, tokens), kind
 
 
 def _billed(failed: WorkerFailed, held: Held) -> tuple[Amounts, Posting]:

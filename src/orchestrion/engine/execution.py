@@ -13,10 +13,10 @@ from orchestrion.checks.protocol import Check
 from orchestrion.checks.rules import dump_rule
 from orchestrion.domain import Task, digest
 from orchestrion.engine.perform import Site, perform
-from orchestrion.engine.scope import Interrupted
+from orchestrion.engine.scope import Interrupted, Scope
 from orchestrion.engine.step import Step
 from orchestrion.errors import PolicyError, RunCancelled, UsageError
-from orchestrion.journal.protocol import Key, RunLog
+from orchestrion.journal.protocol import RunLog
 from orchestrion.ledger.accounts import DEFAULT, Amounts, Unit
 from orchestrion.ledger.overruns import Overruns
 from orchestrion.ledger.protocol import Ledger, Posting
@@ -136,7 +136,7 @@ class Execution:
         self._house = house
         self.no = no
         self.reviewed = False
-        self.short: list[Site] = []
+        self.short: list[tuple[str, Site]] = []  # by the branches in which they were awaited
         self._policies = policies
         self._tags = tags
         self._task_id = task_id
@@ -147,11 +147,12 @@ class Execution:
         self.log = log
         self.reference = reference
 
-    def perform(self, step: Step[Any], value: Any, key: Key) -> Coroutine[Any, Any, Any]:
-        """Perform a step on a value under its key; awaited, the accepted value."""
+    def perform(self, step: Step[Any], value: Any, scope: Scope) -> Coroutine[Any, Any, Any]:
+        """Perform a step on a value under the next key of a branch; awaited, the accepted value."""
+        key = scope.key(step.name)
         # The first call of a step in a run is known by the task's own id; recorded outcomes are found by it again.
         task_id = self._task_id if not key.scope and not key.n else f"{self._task_id}#{key.scope}{key.n}"
-        site = Site(self, step, Task(task_id, value, self._tags, None, step.name, step.instructions), key)
+        site = Site(self, step, Task(task_id, value, self._tags, None, step.name, step.instructions), key, scope)
         return self._traced(site) if self._house.tracing.on else perform(site)
 
     async def _traced(self, site: Site) -> Any:
@@ -217,13 +218,16 @@ class Execution:
         finally:
             del self._house.waiting[task]
 
-    def went_on(self, scope: str = "") -> None:
-        """The code goes on in a branch, after steps in it that could not be paid: somebody caught the error, and made do.
+    def went_on(self, branch: str = "") -> None:
+        """The code goes on in a branch, after steps in it, above or below, that could not be paid: somebody caught the
+        error, and made do. What runs beside it in another branch goes on in any case, and says nothing.
 
         That is noted, and stands when the run is resumed: with money, it would else go another way than its journal.
         """
-        for site in [site for site in self.short if site.key.scope.startswith(scope)]:
-            self.short.remove(site)
+        past = [one for one in self.short if one[0].startswith(branch) or branch.startswith(one[0])]
+        for one in past:
+            self.short.remove(one)
+            site = one[1]
             self.log.ask(site.key, site.turn, site.digest, site.input if site.turn == 0 else None, [])
 
     def policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:

@@ -12,6 +12,7 @@ from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Funds, Mon
 from orchestrion.engine.ask import answer, answers, hold, rejudge
 from orchestrion.engine.holding import added, demand_of, exhausted, spent, was_short
 from orchestrion.engine.review import take_up, waits
+from orchestrion.engine.scope import Scope, here
 from orchestrion.errors import FundsExhausted, JournalMismatch, RunError, StepFailed
 from orchestrion.journal.protocol import Key, StepMemory
 from orchestrion.ledger.accounts import Amounts
@@ -31,12 +32,14 @@ class Site:
         "checks",
         "digest",
         "execution",
+        "in_vain",
         "input",
         "key",
         "notes",
         "patient",
         "pending",
         "policy",
+        "scope",
         "step",
         "task",
         "turn",
@@ -48,16 +51,18 @@ class Site:
     policy: Policy
     checks: tuple[Check, ...]
 
-    def __init__(self, execution: Execution, step: Step[Any], task: Task, key: Key) -> None:
+    def __init__(self, execution: Execution, step: Step[Any], task: Task, key: Key, scope: Scope | None = None) -> None:
         self.execution = execution
         self.step = step
         self.task = task
         self.key = key
+        self.scope = scope
         self.accepted: Accept | None = None
         self.pending: list[tuple[Call, ReviewRequest]] = []
         self.notes: list[Note] = []
         self.turn = 0
         self.patient = True
+        self.in_vain: tuple[tuple[Call, ...], ...] = ()
         self.waited_s = 0.0
         self.unpaid: tuple[tuple[Call, ...], Amounts] | None = None
 
@@ -85,11 +90,16 @@ class Site:
         return demand_of(worker, self.step.request(self.task, call, self.input), self.execution.units)
 
     def _covers(self, calls: tuple[Call, ...]) -> bool:
-        """Whether calls can be paid; what was put to a person is held already. The first that cannot is kept, to be named."""
+        """Whether calls can be paid; what was put to a person is held already. The first that cannot is kept, to be named.
+
+        What could not be held once is left alone: else the answer that stood in for it was paid for nothing.
+        """
         execution = self.execution
         new = [call for call in calls if not any(call == pending for pending, _ in self.pending)]
         demand = added(map(self._demand, new))
-        fits = execution.ledger.affords(execution.account, demand, run=execution.no, patient=self.patient)
+        fits = calls not in self.in_vain and execution.ledger.affords(
+            execution.account, demand, run=execution.no, patient=self.patient
+        )
         if not fits and self.unpaid is None:
             self.unpaid = calls, demand
         return fits
@@ -113,7 +123,6 @@ async def perform(site: Site) -> Any:
     the commit that notes it and everything before it. So a step costs one commit, not two.
     """
     history: tuple[Attempt, ...] = ()
-    tried: list[tuple[Call, ...]] = []
     site.open()
     log = site.execution.log
     memory = log.recall(site.key)
@@ -126,9 +135,10 @@ async def perform(site: Site) -> Any:
                 return site.accepted.attempt.value
             if memory.short:
                 raise was_short(site, history)
-        elif left := log.unvisited(site.key.scope):
+        elif left := [key for key in log.unvisited(site.key.scope) if not (site.scope and site.scope.called(key))]:
             # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
-            # the code has changed: it is refused before it pays for anything, and the old code still fits.
+            # the code has changed: it is refused before it pays for anything, and the old code still fits. (Of steps that were
+            # called at once, for a gather, one may have gone on while another waited for money.)
             raise mismatch(site.execution.id, left)
         while True:
             match site.policy.next(site.task, history, site.funds()):
@@ -137,9 +147,9 @@ async def perform(site: Site) -> Any:
                     try:
                         held = await hold(site, _not_pending(site, ask.calls), history)
                     except FundsExhausted:
-                        if ask.calls in tried:
+                        if ask.calls in site.in_vain:
                             raise
-                        tried.append(ask.calls)  # the policy may know somebody cheaper
+                        site.in_vain += (ask.calls,)  # the policy may know somebody cheaper
                         continue
                     if len(held) == 1:
                         history += (await answer(site, held[0], history),)
@@ -154,7 +164,7 @@ async def perform(site: Site) -> Any:
                 case Stop(reason):
                     raise StepFailed(step=site.step.name, reason=reason, history=history, cost=spent(history))
     except FundsExhausted:
-        site.execution.short.append(site)
+        site.execution.short.append((here().path, site))
         raise
 
 

@@ -41,6 +41,10 @@ class Scope:
         self._counts[step] = n + 1
         return Key(self.path, step, n)
 
+    def called(self, key: Key) -> bool:
+        """Whether a step of this branch was called so often that this key is allotted."""
+        return key.n < self._counts.get(key.step, 0)
+
     def block(self) -> str:
         """The path of the next gather or map in this branch."""
         self._blocks += 1

@@ -100,7 +100,7 @@ class Step(Generic[T]):
     def __call__(self, value: Any) -> Awaitable[T]:
         """Perform the step on a value: any JSON value, pydantic model or dataclass. The key is allotted now."""
         scope = here()
-        return cast("Awaitable[T]", scope.execution.perform(self, value, scope.key(self.name)))
+        return cast("Awaitable[T]", scope.execution.perform(self, value, scope))
 
     def __repr__(self) -> str:
         return f"Step({self.name!r})"

@@ -293,12 +293,11 @@ class Runner:
             return ended(record, workflow)
         if record.status == "waiting" and not again and not self._journal.ready(start.id):
             return ended(record, workflow)  # nothing has come: not worth a look at its journal
-        over = record.status in ("failed", "cancelled")
-        if over:
+        if record.status in ("failed", "cancelled"):
+            # Only what a run ended with is asked again: a failure that its policy has gone on from (to a person, say) stands.
             await self._journal.reopen(start.id)
         try:
-            # Only what a run ended with is asked again: a failure that its policy has gone on from (to a person, say) stands.
-            return await self._journal.resume(start.id, forget_failures=over)
+            return await self._journal.resume(start.id)
         except RunBusy:
             now = self._journal.find(start.id)  # its process may have ended it meanwhile
             if now and now.status not in ("running", "waiting"):

@@ -35,8 +35,9 @@ def decode_calls(text: str) -> list[tuple[int, Call]]:
     return [(hold, Call(worker, sample, tuple(added))) for hold, worker, sample, added in from_json(text)]
 
 
-def encode_body(attempt: Attempt, *, checked: bool, changed: bool = False) -> str:
-    """Everything of an attempt that has no column of its own. ``changed``: its texts are not those that were answered."""
+def encode_body(attempt: Attempt, *, checked: bool, changed: bool = False, reopened: int = 0) -> str:
+    """Everything of an attempt that has no column of its own. ``changed``: its texts are not those that were answered;
+    ``reopened``: how many Asks its run had when it was reopened, before these verdicts."""
     usage, failure = attempt.usage, attempt.failure
     body: dict[str, Any] = {
         "tokens": (
@@ -61,12 +62,19 @@ def encode_body(attempt: Attempt, *, checked: bool, changed: bool = False) -> st
         ]
     if changed:
         body["changed"] = True
+    if reopened:
+        body["reopened"] = reopened
     return to_json(body).decode()
 
 
 def whole(body: str) -> bool:
     """Whether an attempt's texts are still those that were answered."""
     return "changed" not in from_json(body)
+
+
+def judged_in(body: str) -> int:
+    """How many Asks its run had when it was last reopened before an attempt was judged; 0 where it was not."""
+    return int(from_json(body).get("reopened", 0))
 
 
 def decode_attempt(call: Call, hold: int, cost: int, output: str | bytes | None, body: str) -> tuple[Attempt, bool]:

@@ -14,7 +14,16 @@ from pydantic_core import from_json, to_json
 
 from orchestrion.domain import Attempt, Call, storable
 from orchestrion.errors import RunBusy, UsageError
-from orchestrion.journal.codec import decode_attempt, decode_calls, encode_body, encode_calls, pack, unpack, whole
+from orchestrion.journal.codec import (
+    decode_attempt,
+    decode_calls,
+    encode_body,
+    encode_calls,
+    judged_in,
+    pack,
+    unpack,
+    whole,
+)
 from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
@@ -50,6 +59,7 @@ class EmbeddedRunLog:
         "_fresh",
         "_memory",
         "_mine",
+        "_reopened",
         "_writer",
         "account",
         "cost",
@@ -68,21 +78,25 @@ class EmbeddedRunLog:
         self.signals: dict[str, str] = {}
         self._memory: dict[Key, StepMemory] | None = None
         self._forgot = False
+        self._reopened = 0
         self._mine = False
         self._fresh: list[Any] | None = None
         self._batch = 0
 
-    def remember(self, *, cost: int, forget_failures: bool = False) -> None:
+    def remember(self, *, cost: int) -> None:
         """Read what earlier processes noted."""
         sql, read = queries("journal"), self._database.read
         self.cost = cost
+        [(self._reopened,)] = read(sql["reopened"], (self.no,))
         self.signals = {name: unpack(value) or "" for name, value in read(sql["signals"], (self.no,))}
         attempts = {row[0]: row for row in read(sql["attempts"], (self.no,))}
         self._memory = {}
-        for scope, step, n, _turn, input_digest, stored, calls in read(sql["asks"], (self.no,)):
+        asks = read(sql["asks"], (self.no,))
+        for i, (scope, step, n, _turn, input_digest, stored, calls) in enumerate(asks):
             key = Key(scope, step, n)
             memory = self._memory.setdefault(key, StepMemory(input_digest, unpack(stored)))
-            _recall(memory, decode_calls(calls), attempts, forget_failures=forget_failures)
+            reopened = self._reopened if i < self._reopened else 0
+            _recall(memory, decode_calls(calls), attempts, reopened=reopened)
         self._forgot = any(memory.forgotten and memory.accepted is None for memory in self._memory.values())
 
     def recall(self, key: Key) -> StepMemory | None:
@@ -103,7 +117,7 @@ class EmbeddedRunLog:
         self._fresh, self._batch = row, self._writer.put("attempt", row)
 
     def judged(self, attempt: Attempt) -> None:
-        self._writer.put("judged", (encode_body(attempt, checked=True), attempt.hold))
+        self._writer.put("judged", (encode_body(attempt, checked=True, reopened=self._reopened), attempt.hold))
 
     def accept(self, hold: int, *, constrained: bool) -> None:
         accepted, fresh = 2 if constrained else 1, self._fresh
@@ -174,7 +188,7 @@ class EmbeddedJournal:
         self._writer.put("claim", (*row, self._database.process, now, now))
         return log
 
-    async def resume(self, run_id: str, *, forget_failures: bool = False) -> EmbeddedRunLog:
+    async def resume(self, run_id: str) -> EmbeddedRunLog:
         await self._writer.durable()
         no, now = self.number(run_id), time.time()
         # Runs that are taken at once share a commit. Whether this one was free then is read afterwards: no other taking
@@ -188,7 +202,7 @@ class EmbeddedJournal:
             )
         log = EmbeddedRunLog(self._database, no, run_id, taken[0][9])
         log._mine = True
-        log.remember(cost=taken[0][-1], forget_failures=forget_failures)
+        log.remember(cost=taken[0][-1])
         return log
 
     async def reopen(self, run_id: str) -> None:
@@ -239,15 +253,13 @@ class EmbeddedJournal:
         return int(rows[0][0])
 
 
-def _recall(
-    memory: StepMemory, calls: Iterable[tuple[int, Call]], attempts: dict[int, Any], *, forget_failures: bool
-) -> None:
-    """Add one Ask to what is remembered of a step."""
+def _recall(memory: StepMemory, calls: Iterable[tuple[int, Call]], attempts: dict[int, Any], *, reopened: int) -> None:
+    """Add one Ask to what is remembered of a step. ``reopened``: its run was, after this Ask, with so many of them."""
     memory.turns += 1
     before = len(memory.history)
     calls = list(calls)
     if not calls:
-        memory.short, memory.forgotten = not forget_failures, memory.forgotten + forget_failures
+        memory.short, memory.forgotten = not reopened, memory.forgotten + bool(reopened)
     for hold, call in calls:
         row = attempts.get(hold)
         if row is None:
@@ -257,12 +269,12 @@ def _recall(
         attempt, checked = decode_attempt(call, hold, cost, output, body)
         if not whole(body):
             memory.input = None  # what was redacted, or a digest, must not pass for what was answered
-        if attempt.failure and not attempt.rejected and forget_failures:
+        if attempt.failure and not attempt.rejected and reopened:
             memory.forgotten += 1
             continue
         memory.history += (attempt,)
         memory.before[hold] = before
-        if not checked or (forget_failures and any(v.broken for v in attempt.verdicts)):
+        if not checked or (attempt.broken and judged_in(body) < reopened):
             memory.unchecked |= {hold}
         if accepted:
             memory.accepted, memory.constrained = hold, accepted == 2

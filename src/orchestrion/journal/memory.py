@@ -31,7 +31,8 @@ class MemoryRunLog:
     result: str | None = None
     error: str | None = None
     _left: set[Key] = field(default_factory=set)
-    _forget_failures: bool = False
+    _reopened: dict[Key, int] = field(default_factory=dict)
+    _judged_since: set[int] = field(default_factory=set)
     _forgot: bool = False
     _done: asyncio.Future[None] | None = None
 
@@ -48,22 +49,23 @@ class MemoryRunLog:
     def _remembered(self, key: Key) -> StepMemory:
         asks = self.asks[key]
         memory = StepMemory(asks[0][0], asks[0][1], turns=len(asks))
-        for _, _, calls in asks:
+        for i, (_, _, calls) in enumerate(asks):
             before = len(memory.history)
+            reopened = i < self._reopened.get(key, 0)
             if not calls:
-                memory.short = not self._forget_failures
-                memory.forgotten += self._forget_failures
+                memory.short = not reopened
+                memory.forgotten += reopened
             for hold, call in calls:
                 if hold not in self.attempts:
                     memory.lost += ((hold, call),)
                     continue
                 attempt, checked = self.attempts[hold]
-                if attempt.failure and not attempt.rejected and self._forget_failures:
+                if attempt.failure and not attempt.rejected and reopened:
                     memory.forgotten += 1
                     continue
                 memory.history += (attempt,)
                 memory.before[hold] = before
-                if not checked or (self._forget_failures and any(v.broken for v in attempt.verdicts)):
+                if not checked or (reopened and attempt.broken and hold not in self._judged_since):
                     memory.unchecked |= {hold}
                 if hold in self.accepted:
                     memory.accepted, memory.constrained = hold, self.accepted[hold]
@@ -82,6 +84,7 @@ class MemoryRunLog:
 
     def judged(self, attempt: Attempt) -> None:
         self.attempts[attempt.hold] = (attempt, True)
+        self._judged_since.add(attempt.hold)
 
     def accept(self, hold: int, *, constrained: bool) -> None:
         self.accepted[hold] = constrained
@@ -140,10 +143,10 @@ class MemoryJournal:
         log = self.runs[new.id] = MemoryRunLog(new, time.time())
         return log
 
-    async def resume(self, run_id: str, *, forget_failures: bool = False) -> MemoryRunLog:
+    async def resume(self, run_id: str) -> MemoryRunLog:
         log = self._log(run_id)
-        log._left, log._forget_failures = set(log.asks), forget_failures
-        memories = [log._remembered(key) for key in log.asks] if forget_failures else []
+        log._left = set(log.asks)
+        memories = [log._remembered(key) for key in log._reopened]
         log._forgot = any(memory.forgotten and memory.accepted is None for memory in memories)
         log.status, log.wants, log.owned, log._done = "running", None, True, None
         return log
@@ -152,6 +155,8 @@ class MemoryJournal:
         log = self._log(run_id)
         if log.status in ("failed", "cancelled"):
             log.status, log.error, log.cancel = "running", None, False
+            log._reopened = {key: len(asks) for key, asks in log.asks.items()}
+            log._judged_since = set()
 
     async def signal(self, run_id: str, name: str, value: str) -> None:
         log = self._log(run_id)

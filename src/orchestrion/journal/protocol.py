@@ -166,12 +166,13 @@ class Journal(Protocol):
         """Begin a run that ``find`` does not know."""
         ...
 
-    async def resume(self, run_id: str, *, forget_failures: bool = False) -> RunLog:
-        """Go on with a run that this process may take; failed attempts count as never made if asked. Raises RunBusy where another process has it."""
+    async def resume(self, run_id: str) -> RunLog:
+        """Go on with a run that this process may take. Raises RunBusy where another process has it."""
         ...
 
     async def reopen(self, run_id: str) -> None:
-        """Let a failed or cancelled run be resumed."""
+        """Let a failed or cancelled run be resumed. Attempts that have failed so far count as never made from now on, checks
+        that were broken are asked again once."""
         ...
 
     async def signal(self, run_id: str, name: str, value: str) -> None:

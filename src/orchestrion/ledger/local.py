@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import structs
+
 from orchestrion.domain import Money
 from orchestrion.errors import StoreError, UsageError
 from orchestrion.ledger.accounts import CLASSES, Amounts, Cap, Key, Line, Path, Tree, ancestors
@@ -252,16 +254,12 @@ class LocalLedger:
         return all(not demand[one.unit] or demand[one.unit] <= one.free(patient=patient) for one in above)
 
     def shortage(self, account: str, demand: Amounts, *, run: int | None) -> Shortage | None:
-        self._look(self._purse(account))
+        self._look(self._purse(account), parked=True)
         short = [one for one in self._above(self._purse(account), run) if not one.fits(demand[one.unit])]
-        if not short:
-            return None
-        # What is settled does not come back; of several limits, the one that is passed by most of it.
-        worst, *others = sorted(
-            short, key=lambda one: (one.ever_fits(demand[one.unit]), -_excess(one, demand))
-        )  # those behind it that only held money is short of may be payable by then
-        besides = [one for one in others if one.ever_fits(demand[one.unit]) == worst.ever_fits(demand[worst.unit])]
-        return _short(worst, demand, tuple(_short(one, demand) for one in besides))
+        # What is settled does not come back; of several limits, the one that is passed by most of it comes first.
+        short.sort(key=lambda one: (one.ever_fits(demand[one.unit]), -_excess(one, demand)))
+        named = [_shortage(one, demand) for one in short]
+        return structs.replace(named[0], others=tuple(named[1:])) if named else None
 
     def ended(self, run: int) -> None:
         for key in [key for key in self._runs if key[0] == run]:
@@ -417,7 +415,7 @@ def place(waiter: Waiter) -> tuple[int, float]:
     return (0 if time.time() - waiter.since > PATIENCE_S else waiter.rank), waiter.since
 
 
-def _short(balance: Balance, demand: Amounts, besides: tuple[Shortage, ...] = ()) -> Shortage:
+def _shortage(balance: Balance, demand: Amounts) -> Shortage:
     account, unit, period, span = balance.key
     return Shortage(
         account=account,
@@ -427,7 +425,7 @@ def _short(balance: Balance, demand: Amounts, besides: tuple[Shortage, ...] = ()
         held=balance.held,
         asked=demand[balance.unit],
         demand=demand,
-        besides=besides,
+        parked=balance.parked,
     )
 
 

@@ -22,8 +22,8 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
     """The limit that stands in the way of a call. Amounts are in the cap's unit.
 
     ``span`` names the window ("2026-11-21"); ``asked`` is what the call needs, ``settled`` what has been spent in the
-    window, ``held`` what other calls have set aside. ``demand`` is what the call needs in all, ``besides`` are other limits
-    that stand in its way.
+    window, ``held`` what other calls have set aside, ``parked`` what of that is for open questions to people: it may be held
+    for days. ``demand`` is what the call needs in all, ``others`` are further limits that stand in its way.
     """
 
     account: str
@@ -33,12 +33,18 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     asked: int
     demand: Amounts = Amounts(0)
-    besides: tuple[Shortage, ...] = ()
+    parked: int = 0
+    others: tuple[Shortage, ...] = ()
 
     @property
     def needed(self) -> int:
-        """What the limit would have to be for this call, once what is held has come back."""
-        return self.settled + self.asked
+        """What the limit would have to be for this call, once what other calls hold has come back."""
+        return self.settled + self.parked + self.asked
+
+    @property
+    def needed_now(self) -> int:
+        """What the limit would have to be for this call as it is."""
+        return self.settled + self.held + self.asked
 
 
 class Ledger(Protocol):

@@ -15,10 +15,12 @@ def missing(shortage: Shortage | None, *, asked: str, waited_s: float = 0.0, at_
     back soon."""
     if shortage is None:
         return "money was short a moment ago, and is not any more: the same command goes on."
-    limits = (shortage, *shortage.besides)
+    now = waited_s > 0 or at_rest
+    others = (one for one in shortage.others if now or one.needed > one.cap.amount)  # what other calls hold comes back
+    limits = (shortage, *others)
     to_ask = f"Asking {asked}" if asked else "The next call"
     takes = dict.fromkeys(amount_text(one.cap.unit, one.asked) for one in limits)
-    commands = [raise_command(one, one.needed + (one.held if waited_s or at_rest else 0)) for one in limits]
+    commands = [raise_command(one, one.needed_now if now else one.needed) for one in limits]
     return (
         f"{', and '.join(_state(one, waited_s) for one in limits)}. {to_ask} takes up to {' and '.join(takes)} more. "
         f"`{' && '.join(commands)}` lets it, then the same command goes on."

@@ -143,9 +143,11 @@ class Fallback:
             decision = policy.next(task, history, funds)
             if isinstance(decision, Accept) and any(stop.kind == "funds" for stop in stops):
                 return _constrained(decision)
-            if not isinstance(decision, Stop) or decision.kind in ("checks", "rejected"):
+            if not isinstance(decision, Stop) or decision.kind == "rejected":
                 return decision
             stops.append(decision)
+            if decision.kind == "checks":
+                break  # refused for good, unless somebody before could not be paid: with money, they may do better
         return _gravest(stops)
 
     def calls(self) -> Counter[str]:

@@ -34,7 +34,9 @@ update run set cancel = 1,
 where no = ? and status in ('running', 'waiting');
 
 -- name: reopen
-update run set status = 'running', error = null, cancel = 0, owner = null where no = ? and status in ('failed', 'cancelled');
+update run set status = 'running', error = null, cancel = 0, owner = null,
+               reopened = (select count(*) from ask where ask.run = ?1)
+where no = ?1 and status in ('failed', 'cancelled');
 
 -- name: take
 update run set owner = ?, status = 'running', wants = null, error = null, updated = ? where no = ? and owner is null and status in ('running', 'waiting');
@@ -51,6 +53,9 @@ from run where id = ?;
 
 -- name: ids_of_batch
 select id, status, owner from run where batch = ?;
+
+-- name: reopened
+select reopened from run where no = ?;
 
 -- name: asks
 select scope, step, n, turn, digest, input, calls from ask where run = ? order by rowid;
