@@ -305,7 +305,7 @@ class Settings(Section):
             known = False
         if not known:
             raise ValueError("that is no ledger that this version knows: write postgresql://USER@HOST/DATABASE")
-        if parts.password:  # addresses are shown, and stand in errors
+        if parts.password or re.search(r"(?i)password=", parts.query):  # addresses are shown, and stand in errors
             raise ValueError(
                 "an address has no password in it: Postgres takes it from PGPASSWORD, or from ~/.pgpass; or write env:NAME, "
                 "with the whole address in that variable"

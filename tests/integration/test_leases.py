@@ -17,8 +17,9 @@ from orchestrion.errors import StoreError, UsageError
 from orchestrion.ledger.accounts import Account, Amounts, Cap
 from orchestrion.ledger.books import Books
 from orchestrion.ledger.leases import LeasedLedger, Notes, statements
+from orchestrion.ledger.lender import Errand, Want
 from orchestrion.store.database import Database
-from orchestrion.store.postgres import Postgres
+from orchestrion.store.postgres import LEDGER_LOCK, SETTINGS, Postgres, PostgresConnection
 from tests.servers import new_database
 
 TREE = (
@@ -225,7 +226,7 @@ async def test_a_past_window_is_carved_from_no_more(one, address):
     [hold] = await one.hold("co/a", 50)
     one.ledger.post(hold, Amounts(1), kind="post")
     slice = one.ledger._leases["co/a"].slice
-    slice.end = time.time() - 0.001  # midnight has passed
+    slice.end = one.ledger._now()  # midnight has passed
     assert one.ledger.hold("co/a", [Amounts(1)], run=None) is None
     assert await one.hold("co/a", 1)
     assert len(one.database.read("select distinct slice from hold")) == 2
@@ -307,6 +308,159 @@ async def test_a_server_that_is_away(one, address, monkeypatch):
     assert "geheim" not in str(raised.value)
     monkeypatch.undo()
     assert await one.call("co/a", 50, 50)
+
+
+async def test_a_model_asked_beside_questions_is_no_question(one, address):
+    change(address, Account(name="co/p", caps=(Cap("attention", "week", 6_000),)))
+    asks = [asyncio.create_task(one.hold("co/p", Amounts(30, 0, 300))) for _ in range(2)]
+    calls = [asyncio.create_task(one.hold("co/p", Amounts(5))) for _ in range(4)]
+    await asyncio.gather(*asks, *calls)
+    assert read(address, "select attention from hold order by hold") == [(300,), (300,), (0,)]
+    assert len(read(address, "select 1 from question")) == 2
+
+
+async def test_a_question_that_nobody_was_asked_ends_with_its_process(one, address, tmp_path):
+    path = tmp_path / "three.db"
+    machine = Machine(path, address)
+    want = Want(account="co/p", parts=(Amounts(30, 0, 300),), wish=None, rank=1, waited=0.0)
+    machine.ledger._lender.run(Errand(wants=[want]))
+    assert balance(address, "co/p", "attention") == (0, 300)
+    machine.ledger._shared.connection.close()  # killed before its own file had the question
+    await machine.database.close()
+    one.ledger._lender.bury()
+    assert balance(address, "co/p", "attention") == (0, 300), "another machine cannot know"
+    await Machine(path, address).close()
+    assert balance(address, "co/p", "attention") == (0, 0)
+
+
+async def test_a_process_is_known_whatever_became_of_its_first_transaction(address):
+    shared = Postgres(address)
+    with pytest.raises(UsageError), shared.transaction():
+        raise UsageError("no")
+    with shared.transaction() as session:
+        assert session.execute("select 1 from process where no = $1 and ended is null", (shared.process,))
+    shared.connection.close()
+
+
+async def test_windows_are_of_the_servers_clock(one, two, address, tmp_path, monkeypatch):
+    assert await one.call("co/a", 90, 90)
+    await until(lambda: balance(address, "co/a") == (90, 0))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 90_000)  # a day ahead
+    ahead = Machine(tmp_path / "three.db", address)
+    for machine in (ahead, two):
+        assert await machine.hold("co/a", 20) is None
+        assert machine.ledger.left("co/a", run=None) == 10
+        assert "settled=90" in str(machine.ledger.shortage("co/a", Amounts(20), run=None))
+    await ahead.close()
+
+
+async def test_a_clock_that_is_set_back(one, address, monkeypatch):
+    assert await one.call("co/a", 20, 5)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3_600)
+    assert await one.call("co/a", 50, 5)
+    await until(lambda: balance(address, "co/a") == (10, 0))
+
+
+async def test_a_server_that_says_nothing_does_not_keep_a_process_from_ending(address, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrion.ledger.leases.SILENT_S", 0.5)
+    machine = Machine(tmp_path / "three.db", address)
+    assert await machine.call("co/a", 5, 5)
+    with psycopg.connect(address) as other:
+        other.execute("select pg_advisory_xact_lock(%s, 0)", (LEDGER_LOCK,))
+        began = time.monotonic()
+        await machine.close()
+        assert time.monotonic() - began < 3
+    await Machine(tmp_path / "three.db", address).close()
+    assert balance(address, "co/a") == (5, 0), "its file tells"
+
+
+async def test_who_falls_silent_within_a_transaction_is_sent_away(address, monkeypatch):
+    monkeypatch.setattr("orchestrion.store.postgres.SETTINGS", SETTINGS.replace("'10s'", "'200ms'"))
+    silent, other = Postgres(address), Postgres(address)
+
+    def fall_silent() -> None:
+        with silent.transaction(), other.transaction():  # the other one waits for its lock
+            pass
+
+    with pytest.raises(StoreError):
+        fall_silent()
+    assert other.read("select 1"), "it was let in"
+    other.connection.close()
+    silent.connection.close()
+
+
+async def test_a_machine_that_is_busy_lets_others_have_their_turn(one, two, address):
+    """Its slice is never idle, and far from spent."""
+    change(address, Account(name="co/a", caps=(Cap("money", "day", 1_000),)))
+    stop = False
+
+    async def lane() -> None:
+        while not stop:
+            await one.call("co/a", 250, 1, takes=0.02)
+
+    lanes = [asyncio.create_task(lane()) for _ in range(16)]
+    await asyncio.sleep(0.5)
+    began = time.monotonic()
+    served = await two.call("co/a", 250, 1)
+    waited = time.monotonic() - began
+    stop = True
+    await asyncio.gather(*lanes)
+    assert served
+    assert waited < 1.5
+
+
+async def test_a_server_that_comes_later(address, tmp_path, monkeypatch):
+    away = PostgresConnection.connect
+    monkeypatch.setattr(PostgresConnection, "connect", _refused)
+    machine = Machine(tmp_path / "three.db", address)
+    with pytest.raises(StoreError, match="cannot be reached"):
+        await machine.hold("co/a", 1)
+    monkeypatch.setattr(PostgresConnection, "connect", away)
+    await asyncio.sleep(0.6)
+    assert await machine.call("co/a", 1, 1)
+    await machine.close()
+
+
+def _refused(self: PostgresConnection) -> None:
+    raise psycopg.OperationalError("connection refused")
+
+
+async def test_a_correction_while_another_is_told_is_not_lost(one, address):
+    [hold] = await one.hold("co/a", 50)
+    one.ledger.post(hold, Amounts(50), kind="unknown")
+    await until(lambda: balance(address, "co/a") == (50, 0))
+    with one.database.transaction() as session:
+        Books().correct(session, hold, Amounts(7), "post", time.time())
+    [(slice,)] = one.database.read("select slice from owed")
+    one.ledger._put("told", (slice, 50, 0, 0))  # what was read before the correction
+    await one.database.writer.durable()
+    assert one.database.read("select slice from owed") == [(slice,)]
+    await until(lambda: balance(address, "co/a") == (7, 0))
+
+
+@pytest.mark.parametrize("secret", ["geh@eim", "geh/eim", "12/eim"])
+def test_a_password_that_is_badly_written_is_not_shown(secret):
+    with pytest.raises(StoreError, match="cannot be read") as raised:
+        Postgres(f"postgresql://me:{secret}@localhost/db")
+    assert "eim" not in str(raised.value)
+
+
+def test_what_took_long_to_fail_is_not_tried_again_for_as_long(monkeypatch):
+    tried = []
+
+    def connect(*given: Any, **more: Any) -> None:
+        tried.append(given)
+        time.sleep(0.3)
+        raise psycopg.OperationalError("timeout expired")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    shared = Postgres("postgresql://me@localhost/db")
+    for _ in range(3):
+        with pytest.raises(StoreError, match="timeout expired"):
+            shared.read("select 1")
+    assert len(tried) == 1
 
 
 @hypothesis.settings(max_examples=8, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])

@@ -192,8 +192,9 @@ def test_what_is_wrong_is_said_with_line_and_column(said, text, expected):
     assert said(text).startswith(expected)
 
 
-def test_an_address_of_a_ledger_holds_no_password(said):
-    message = said("ledger: postgresql://me:hunter2@h/db\n")
+@pytest.mark.parametrize("address", ["me:hunter2@h/db", "me@h/db?password=hunter2", "me@h/db?sslpassword=hunter2"])
+def test_an_address_of_a_ledger_holds_no_password(said, address):
+    message = said(f"ledger: postgresql://{address}\n")
     assert message.startswith(":1:1: 'ledger': an address has no password in it: Postgres takes it from PGPASSWORD")
     assert "hunter2" not in message
     assert Settings(ledger="postgresql://postgres:@/db?host=/run/pg").ledger  # an empty one is none

@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestrion.domain import Money
 from orchestrion.errors import StoreError
-from orchestrion.ledger.accounts import CLASSES, Amounts, Key, Tree
+from orchestrion.ledger.accounts import CLASSES, Amounts, Key, Tree, ancestors
 from orchestrion.ledger.books import Books
 from orchestrion.ledger.lender import Balances, Errand, Lender, Lent, News, Told, Want, total
 from orchestrion.ledger.local import POLL_S, Balance, LocalLedger, Purse
@@ -174,10 +174,12 @@ class LeasedLedger(LocalLedger):
         self._shared = shared
         self._lender = Lender(shared)
         self._away: StoreError | None = None
+        self._ahead = time.time() - time.monotonic()
         super().__init__(Tree(version=-1))
         try:
             self._lender.bury(database)
-            self.tree = self._lender.look(()).tree
+            news = self._lender.look(())
+            self.tree, self._ahead = news.tree, news.now - time.monotonic()
         except StoreError as error:
             self._away = error
         self._process = self._shared.process
@@ -188,7 +190,8 @@ class LeasedLedger(LocalLedger):
         self._due: dict[Waiter, Case] = {}
         self._seen: Balances = {}
         self._unwanted: list[Told] = []
-        self._wanted = self._said = False
+        self._wanted: frozenset[str] = frozenset()
+        self._said = False
         self._owing = self._buried = time.monotonic()
         self._since: float | None = None
         self._thread = ThreadPoolExecutor(1, "orchestrion-lender")
@@ -198,12 +201,16 @@ class LeasedLedger(LocalLedger):
     # What calls see
 
     async def wait(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
-        if self._away and not self._process:
-            raise self._away  # it was never there
-        self._known(account)
         if self._task is None:
             self._task = asyncio.create_task(self._run_errands())
-        lease, needed = self._lease(account), total(demands)
+        if self._away and not self._process:
+            self._wake.set()
+            raise self._away  # it has never been there yet
+        self._known(account)
+        lease = self._lease(account)
+        needed = (
+            NOTHING if any(one.attention for one in demands) else total(demands)
+        )  # questions are held by themselves
         lease.waiting = total((lease.waiting, needed))
         try:
             holds = await super().wait(account, demands, run=run)
@@ -253,16 +260,23 @@ class LeasedLedger(LocalLedger):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         try:
-            with contextlib.suppress(StoreError):
-                await self._database.writer.durable()
-                told = [*self._unwanted, *(one.told() for one in self._slices.values())]
-                await self._carry_out(Errand(told=told, owed=self._owed(), wanted=self._said))
-                await self._shared.close()
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(SILENT_S):
+                    await self._database.writer.durable()
+                    told = [*self._unwanted, *(one.told() for one in self._slices.values())]
+                    await self._carry_out(Errand(told=told, owed=self._owed(), wanted=self._said))
+                    await self._off_loop(self._lender.leave)
         finally:
+            self._shared.connection.cut()
             self._thread.shutdown()
             self._shared.connection.close()
 
     # Carving
+
+    def _now(self) -> float:
+        """The server's clock, as of the last news and what has passed since: windows begin for all machines at once, and
+        setting this machine's clock changes nothing."""
+        return max(self._floor, time.monotonic() + self._ahead)
 
     def _open_purse(self, account: str, now: float) -> Purse:
         purse = super()._open_purse(account, now)
@@ -364,7 +378,7 @@ class LeasedLedger(LocalLedger):
                 await asyncio.sleep(TICK_S)
 
     async def _errand(self) -> None:
-        now, short = self._now(), self._wanted or any(case.lent for case in self._cases.values())
+        now, short = self._now(), bool(self._wanted) or any(case.lent for case in self._cases.values())
         if short and time.monotonic() - self._buried > BURY_S:
             self._buried = time.monotonic()
             await self._off_loop(self._lender.bury)
@@ -398,7 +412,7 @@ class LeasedLedger(LocalLedger):
         gone = {told.slice for told in errand.told}
         self._unwanted = [told for told in self._unwanted if told.slice not in gone]
         for told in errand.owed:
-            self._put("told", (told.slice,))
+            self._put("told", (told.slice, *told.spent))
         return news
 
     async def _off_loop(self, work: Callable[..., Any], *given: Any) -> Any:
@@ -409,13 +423,16 @@ class LeasedLedger(LocalLedger):
             self._since = None
 
     def _retire(self, waiters: list[Waiter], now: float, *, idle: float) -> None:
-        """Carve no more from slices that are too small for who waits, idle, or of a past window."""
+        """Carve no more from slices that are too small for who waits, idle, or of a past window; or that another machine
+        waits for: what is carved anew stands in line with it."""
         for waiter in waiters:
             if not _asks_people(waiter):
                 self._lease(waiter.account).retire(now)
-        for lease in self._leases.values():
+        for account, lease in self._leases.items():
             slice = lease.slice
-            if slice and (now >= slice.end or now - slice.used >= idle):
+            if slice and (
+                now >= slice.end or now - slice.used >= idle or not self._wanted.isdisjoint(ancestors(account))
+            ):
                 lease.retire(now)
 
     def _wish(self, waiter: Waiter, now: float) -> Want:
@@ -439,6 +456,7 @@ class LeasedLedger(LocalLedger):
 
     def _adopt(self, news: News, waiters: list[Waiter]) -> None:
         """Take home what an errand brought."""
+        self._ahead = news.now - time.monotonic()
         now = self._now()
         if news.process != self._process or news.tree.version != self.tree.version:
             # Another limit holds from the next slice on; and after a lost connection others may take us for dead.

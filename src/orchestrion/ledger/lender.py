@@ -7,7 +7,6 @@ process. The books check slices as they check any hold.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -43,7 +42,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lent(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a want: ``slices`` by their ids (none: not now), each of ``amount``, good until ``end``.
+    """What became of a want: ``slices`` by their ids (none: not now), each of ``amount``, good until ``end``
+    by the server's clock.
 
     Where nothing was lent, ``short`` names the limits in the way, and ``hopeless`` says that nothing would help that calls hold.
     """
@@ -84,15 +84,17 @@ Balances: TypeAlias = dict[Key, tuple[int, int]]
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process brings home: what was lent for each want; the tree and balances as they are now; the limits passed; and
-    whether other processes wait for money. ``process`` is who we are there: another number after a lost connection."""
+    """What a process brings home: what was lent for each want; the tree and balances as they are now, at ``now`` by the
+    server's clock; the limits passed; and the accounts whose limits other processes wait for. ``process`` is who we are
+    there: another number after a lost connection."""
 
     process: int
+    now: float
     tree: Tree
     balances: Balances
     lent: list[Lent] = []
     warned: Sequence[Warned] = ()
-    wanted: bool = False
+    wanted: frozenset[str] = frozenset()
 
 
 class _Slices(Books):
@@ -203,7 +205,7 @@ class Lender:
                 for line in path.lines:
                     settled, held = balances.get(line.key, (0, 0))
                     balances[line.key] = (settled, held + amount[line.unit])
-            lent.append(Lent(slices=slices, amount=amounts[0], end=path.end + time.time() - at))
+            lent.append(Lent(slices=slices, amount=amounts[0], end=path.end))
         self._book(session, {"hold": holds})
         session.executemany(self._sql["question"], questions)
         return lent
@@ -222,9 +224,10 @@ class Lender:
 
     def _news(self, session: Session, accounts: Sequence[str]) -> News:
         process = self._shared.process
-        [(wanted,)] = session.execute(self._sql["wanted"], (process,))
-        balances = self._balances(session, accounts)
-        return News(process=process, tree=self._books.tree(session), balances=balances, wanted=wanted)
+        wanted = frozenset(account for (account,) in session.execute(self._sql["wanted"], (process,)))
+        balances, tree = self._balances(session, accounts), self._books.tree(session)
+        [(now,)] = session.execute(self._sql["now"])
+        return News(process=process, now=now, tree=tree, balances=balances, wanted=wanted)
 
     def _balances(self, session: Session, accounts: Iterable[str]) -> Balances:
         """The balances above accounts in the windows that began last."""
@@ -252,6 +255,8 @@ class Lender:
                     self._books.settle(
                         session, hold, told.spent if told else None, told.kind if told else "unknown", at
                     )
+                if ours:
+                    self._drop_unasked(session, ours, process, at)
                 self._shared.ended(session, process, guessed=ours is None)
             guessed = session.execute(self._sql["guessed"]) if database else ()
             for process, token in guessed:
@@ -259,7 +264,19 @@ class Lender:
                     for (hold,) in session.execute(self._sql["posted_holds"], _ids(process)):
                         told = _from_rows(database, hold)
                         self._books.correct(session, hold, told.spent, told.kind, at)
+                    self._drop_unasked(session, database, process, at)
                     session.execute(self._sql["exact"], (process,))
+
+    def _drop_unasked(self, session: Session, database: Database, process: int, at: float) -> None:
+        """Let go what was held for questions that a process died over before its file had them: nobody was asked."""
+        for (hold,) in session.execute(self._sql["open_questions"], _ids(process)):
+            if not database.read(queries("leases")["noted"], (hold,)):
+                self._books.settle(session, hold, Amounts(0), "void", at)
+
+    def leave(self) -> None:
+        """Nothing of this process is open any more. Raises StoreError."""
+        with self._shared.transaction() as session:
+            self._shared.ended(session, self._shared.process)
 
 
 def total(parts: Iterable[Amounts]) -> Amounts:

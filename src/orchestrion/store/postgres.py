@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,14 @@ LEDGER_LOCK = (
     0x6F726368  # "orch": the two halves of an advisory lock's key; the second is 0 for the ledger, else a process
 )
 CONNECT_S = 10
+SETTINGS = (
+    f"set search_path = {SCHEMA}; set client_min_messages = warning; "
+    # Who falls silent within a transaction holds up every machine; who falls silent otherwise is to count as dead soon.
+    "set idle_in_transaction_session_timeout = '10s'; set lock_timeout = '30s'; "
+    "set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3"
+)
+"""Of every connection. Not in the address's options: poolers refuse those."""
+
 AT_ONCE = (64, 16, 4, 1)
 """Rows of one insert: few sizes, so that the server keeps them prepared."""
 
@@ -51,10 +60,11 @@ class PostgresConnection:
         self._within: int | None = None
         self.name = _name(url)
         self._connection: Any = None
+        self._failed: tuple[float, Exception] | None = None
         self.connections = 0
         """How often a connection was made: another one is another process, as far as the server can tell."""
         self.begun: Callable[[], None] = lambda: None
-        """Called first in every transaction."""
+        """Called before every transaction."""
 
     def execute(self, statement: str, row: Row | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         cursor = self._cursor.execute(statement, row or None)
@@ -76,9 +86,9 @@ class PostgresConnection:
         self._within = threading.get_ident()
         try:
             self.connect()
+            self.begun()
             # As one text: a transaction is a round trip shorter.
             self._cursor.execute(f"begin; select pg_advisory_xact_lock({LEDGER_LOCK}, 0)", prepare=False)
-            self.begun()
         except BaseException:
             self.rollback()
             raise
@@ -116,19 +126,31 @@ class PostgresConnection:
             yield
 
     def connect(self) -> None:
-        """Make the connection where there is none. Raises psycopg's errors."""
+        """Make the connection where there is none. What took long to fail is not tried again for as long. Raises psycopg's
+        errors."""
         if self._connection is not None and not self._connection.closed:
             return
+        began = time.monotonic()
+        if self._failed and began < self._failed[0]:
+            raise self._failed[1]
         driver = _driver()
-        connection = driver.connect(
-            self._url,
-            autocommit=True,
-            connect_timeout=CONNECT_S,
-            application_name="orchestrion",
-            keepalives_idle=30,
-            options=f"-c search_path={SCHEMA} -c client_min_messages=warning",
-            cursor_factory=driver.RawCursor,
-        )
+        try:
+            connection = driver.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=CONNECT_S,
+                application_name="orchestrion",
+                keepalives_idle=30,
+                keepalives_interval=10,
+                keepalives_count=3,
+                tcp_user_timeout=30_000,
+                cursor_factory=driver.RawCursor,
+            )
+            connection.execute(SETTINGS)
+        except driver.Error as error:
+            now = time.monotonic()
+            self._failed = now + (now - began), error
+            raise
         _teach(connection)
         self._connection, self._cursor = connection, connection.cursor()
         self.connections += 1
@@ -136,6 +158,11 @@ class PostgresConnection:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+    def cut(self) -> None:
+        """From any thread: whoever waits for an answer gets an error instead."""
+        with contextlib.suppress(Exception), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
     def explained(self, cause: BaseException) -> StoreError | None:
         return store_error(cause, self.name) if isinstance(cause, _driver().Error) else None
@@ -246,12 +273,11 @@ class Postgres:
         self.ended(session, process)
 
     def _join(self) -> None:
-        """Register this process, in a transaction of the connection that then holds its lock."""
+        """Register this process, on the connection that then holds its lock: no later transaction takes it back."""
         if self._joined == self.connection.connections:
             return
-        row = (self._token, os.getpid(), socket.gethostname())
-        [(process,)] = self.connection.execute(self._sql["start"], row)
-        self.connection.execute(self._sql["live"], (LEDGER_LOCK, process))
+        row = (self._token, os.getpid(), socket.gethostname(), LEDGER_LOCK)
+        [(process, _)] = self.connection.execute(self._sql["start"], row)
         self.process, self._joined = process, self.connection.connections
 
     def _prepare(self) -> None:
@@ -346,14 +372,22 @@ def _name(url: str) -> str:
     try:
         parts = driver.conninfo.conninfo_to_dict(url)
     except driver.Error:
-        raise StoreError(
-            "the ledger's address cannot be read: it is written postgresql://USER@HOST:PORT/DATABASE, with %40 for an @ and "
-            "%2F for a / within a name or a password."
-        ) from None
+        raise _unreadable() from None
+    if (
+        "@" in f"{parts.get('host')}{parts.get('port')}{parts.get('dbname')}"
+    ):  # a piece of a password, read as something else
+        raise _unreadable()
     host = parts.get("host") or parts.get("hostaddr") or "localhost"
     port = f":{parts['port']}" if parts.get("port") else ""
     user = f"{parts['user']}@" if parts.get("user") else ""
     return f"{user}{host}{port}/{parts.get('dbname') or ''}"
+
+
+def _unreadable() -> StoreError:
+    return StoreError(
+        "the ledger's address cannot be read: it is written postgresql://USER@HOST:PORT/DATABASE, with %40 for an @ and "
+        "%2F for a / within a name or a password."
+    )
 
 
 def store_error(cause: Any, name: str) -> StoreError:
@@ -369,6 +403,8 @@ def store_error(cause: Any, name: str) -> StoreError:
             f"the ledger's user may not do this on {name}: {_first_line(cause)}. Opening a ledger for the first time creates the schema "
             f"'{SCHEMA}' (grant create on database … to …); after that its tables are read and written. {KEPT}"
         )
+    if state == "55P03":
+        return StoreError(f"the ledger on {name} has been busy for 30 s with what another process does. {KEPT}")
     if "does not exist" in said and ("database" in said or "role" in said):
         return StoreError(
             f"the server is there, but {_first_line(cause)} ({name}). Create it (createdb, createuser), or mend `ledger:` in the settings."

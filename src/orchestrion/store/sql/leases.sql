@@ -8,7 +8,10 @@ insert into post (hold, kind, amount, at, tokens, attention) values ($1, $2, $3,
 insert into owed (slice) values ($1);
 
 -- name: told
-delete from owed where slice = $1;
+-- Unless a post was corrected meanwhile.
+delete from owed where slice = $1 and ($2, $3, $4) = (
+    select sum(post.amount), sum(post.tokens), sum(post.attention) from hold join post on post.hold = hold.hold where hold.slice = $1
+);
 
 -- name: owed
 -- Slices whose calls have all been posted, with what those took.
@@ -21,6 +24,10 @@ group by owed.slice having count(*) = count(post.hold);
 select coalesce(sum(coalesce(post.amount, hold.amount)), 0), coalesce(sum(coalesce(post.tokens, hold.tokens)), 0),
        coalesce(sum(coalesce(post.attention, hold.attention)), 0), coalesce(max(coalesce(post.kind, 'unknown') = 'unknown'), 0)
 from hold left join post on post.hold = hold.hold where hold.slice = $1;
+
+-- name: noted
+-- Whether a slice has calls here.
+select 1 from hold where slice = $1 limit 1;
 
 -- name: gone
 -- Whether the process of a token was here, and has ended.

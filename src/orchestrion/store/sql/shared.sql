@@ -2,10 +2,11 @@
 select extract(epoch from clock_timestamp())::double precision;
 
 -- name: start
-insert into process (token, pid, host, started) values ($1, $2, $3, extract(epoch from clock_timestamp())) returning no;
-
--- name: live
-select pg_advisory_lock($1::int, $2::int);
+-- In one statement: nobody sees a process without its lock.
+with new as (
+    insert into process (token, pid, host, started) values ($1, $2, $3, extract(epoch from clock_timestamp())) returning no
+)
+select no, pg_advisory_lock($4::int, no::int) from new;
 
 -- name: end
 update process set ended = extract(epoch from clock_timestamp()), guessed = $1 where no = $2;
@@ -26,6 +27,10 @@ select hold from hold
 where hold between $1 and $2 and not exists (select 1 from post where post.hold = hold.hold)
   and not exists (select 1 from question where question.hold = hold.hold)
 order by hold;
+
+-- name: open_questions
+select hold from question
+where hold between $1 and $2 and not exists (select 1 from post where post.hold = question.hold) order by hold;
 
 -- name: posted_holds
 select hold from post
@@ -57,7 +62,7 @@ on conflict (process, account) do update set rank = excluded.rank, since = exclu
 delete from want where process = $1;
 
 -- name: wanted
-select exists (select 1 from want where process <> $1 and at > extract(epoch from clock_timestamp()) - 1);
+select distinct account from want where process <> $1 and at > extract(epoch from clock_timestamp()) - 1;
 
 -- name: balances
 -- Of each limit the window that began last.
