@@ -253,6 +253,17 @@ async def test_who_waits_is_served_when_money_comes_back(bank):
     assert bank.balance("co/a") == (50, 50)
 
 
+async def test_many_wait_at_one_limit(bank):
+    [hold] = await bank.hold("co/a", 80)
+    waiting = [asyncio.create_task(bank.ledger.wait("co/a", [Amounts(30)], run=None)) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    await bank.post(hold, 0)  # with everybody's word that it waits, in one commit
+    assert [bool(holds) for holds in await asyncio.gather(*waiting[:3])] == [True] * 3
+    for one in waiting[3:]:
+        one.cancel()
+    await asyncio.gather(*waiting[3:], return_exceptions=True)
+
+
 async def test_who_waits_hears_of_another_process(bank):
     async with another(bank) as other:
         [hold] = await other.hold("co/a", 80)

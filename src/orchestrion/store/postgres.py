@@ -45,6 +45,7 @@ AT_ONCE = (64, 16, 4, 1)
 
 KEPT = "What was committed before is kept; nothing new is held until it is back."
 VALUES = re.compile(r"values \((\$\d+(?:, \$\d+)*)\)")
+UPSERT = re.compile(r"on conflict \((.+?)\) do update")
 
 
 class PostgresConnection:
@@ -73,6 +74,9 @@ class PostgresConnection:
     def executemany(self, statement: str, rows: Sequence[Row]) -> int:
         changed, start = 0, 0
         one = VALUES.search(statement)
+        if upsert := UPSERT.search(statement):  # one insert may not write a key twice; its columns stand first
+            key = upsert[1].count(",") + 1
+            rows = list({tuple(row[:key]): row for row in rows}.values())
         while start < len(rows):
             size = next(size for size in AT_ONCE if size <= len(rows) - start) if one else 1
             text = _for_many(statement, size) if size > 1 else statement
