@@ -329,7 +329,7 @@ def test_an_overrun_stands_until_the_bound_is_raised(project):
     run(project, "spend.py")
     script = (
         "import apsw; c = apsw.Connection('books.db'); [hold] = c.execute('select min(hold) from hold').fetchone();"
-        "c.execute('insert into overrun values (?, ?, 100, 150, 1.5, 1.0)', (hold, 'cheap'))"
+        "c.execute('insert into overrun values (?, ?, 100, 150, 1.5, 1.0, ?)', (hold, 'cheap', 'money'))"
     )
     run(project, "-c", script)
     told = budget(project, "show").stdout

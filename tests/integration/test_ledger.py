@@ -149,6 +149,24 @@ async def test_calls_of_one_ask_are_held_together_or_not_at_all(bank):
     assert len(await bank.hold("co/a", 60, 40)) == 2
 
 
+async def test_another_process_refuses_calls_of_one_ask_together(bank):
+    async with another(bank) as other:
+        assert other.ledger.left("co/a", run=None) == 100  # its mirror knows the account
+        assert await bank.hold("co/a", 50)
+        assert await other.hold("co/a", 30, 30) is None
+        assert bank.balance("co/a") == (0, 50)
+        [(count,)] = bank.database.read("select count(*) from hold")
+        assert count == 1, "neither was held for a moment"
+        assert await other.hold("co/a", 30, 20)
+
+
+async def test_a_fraction_that_a_late_wage_passes_is_noted(bank):
+    [hold] = await bank.hold("co/a", 60)
+    with bank.database.transaction() as session:
+        bank.books.settle(session, hold, Amounts(60), "post", time.time())
+    assert bank.database.read("select account, fraction from warning") == [("co/a", 0.5)]
+
+
 async def test_a_second_post_changes_nothing(bank):
     [hold] = await bank.hold("co/a", 50)
     await bank.post(hold, 20)

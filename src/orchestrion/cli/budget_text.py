@@ -287,8 +287,8 @@ def overrun_lines(broken: Iterable[BilledAbove]) -> Iterator[str]:
     """Calls that were billed above their bound, whose workers are refused."""
     for one in broken:
         yield (
-            f"overrun: call {request_id(one.hold)} of '{one.worker}' ({one.account}) was billed {said('money', one.actual)}, "
-            f"and its bound was {said('money', one.bound)}. {way_out(one.worker, one.margin)}"
+            f"overrun: call {request_id(one.hold)} of '{one.worker}' ({one.account}) was billed {said(one.unit, one.actual)}, "
+            f"and its bound was {said(one.unit, one.bound)}. {way_out(one.worker, one.margin)}"
         )
 
 
@@ -303,10 +303,17 @@ def _overrun_json(one: BilledAbove) -> dict[str, Any]:
         "call": request_id(one.hold),
         "account": one.account,
         "worker": one.worker,
-        "bound_nanos": one.bound,
-        "actual_nanos": one.actual,
-        "bound_usd": usd(one.bound),
-        "actual_usd": usd(one.actual),
+        "unit": one.unit,
+        **(
+            {
+                "bound_nanos": one.bound,
+                "actual_nanos": one.actual,
+                "bound_usd": usd(one.bound),
+                "actual_usd": usd(one.actual),
+            }
+            if one.unit == "money"
+            else {"bound": one.bound, "actual": one.actual}
+        ),
         "margin": one.margin if math.isfinite(one.margin) else None,
         "at": datetime.fromtimestamp(one.at, UTC).isoformat(),
     }

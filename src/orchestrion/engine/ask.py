@@ -256,7 +256,7 @@ async def metered(execution: Execution, held: Held) -> Answered:
         raise
     latency = perf_counter() - started if reply.latency_s is None else reply.latency_s
     execution.post(hold, took, kind)
-    if took.money > held.demand.money:
+    if took.money > held.demand.money or 0 < held.demand.tokens < took.tokens:
         _overrun(execution, held, took)
     return Answered(reply, None, took.money, latency)
 
@@ -293,8 +293,13 @@ def _billed(failed: WorkerFailed, held: Held) -> tuple[Amounts, Posting]:
 def _overrun(execution: Execution, held: Held, took: Amounts) -> None:
     """More was billed than was held: booked as it is, and its worker is refused from now on."""
     if execution.overruns is not None:
-        bound, margin = held.demand.money, margin_of(held.worker)
-        execution.overruns.note(held.hold, held.worker.name, bound=bound, actual=took.money, margin=margin)
+        demand = held.demand
+        by_tokens = 0 < demand.tokens < took.tokens and took.money * demand.tokens <= took.tokens * demand.money
+        note = partial(execution.overruns.note, held.hold, held.worker.name, margin=margin_of(held.worker))
+        if by_tokens:
+            note(bound=demand.tokens, actual=took.tokens, unit="tokens")
+        else:
+            note(bound=demand.money, actual=took.money)
 
 
 def _refuse_no_text(worker: str, output: object) -> None:

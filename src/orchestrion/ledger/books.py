@@ -41,12 +41,14 @@ def statements() -> dict[str, str]:
 
 
 class Setting(NamedTuple):
-    """A hold to be checked: money set aside on an account with limits above it."""
+    """A hold to be checked: money set aside on an account with limits above it. ``ask`` is the first hold of the calls that
+    are made at once (0: this one alone): they fit together or not at all."""
 
     hold: int
     account: str
     at: float
     asked: Amounts
+    ask: int = 0
 
 
 class Moving(NamedTuple):
@@ -195,12 +197,14 @@ class Books:
         since, version = self._exact
         exact = number >= since and tree.version == version
         if not exact:
-            moves = self._found(session, batch, tree)  # it was put by somebody who did not know these limits
+            moves = self._found(batch, tree, moves)  # it was put by somebody who did not know these limits
         if not moves:
             return None if tree is before else Applied(set(), {}, [], tree=tree)
         page = _Page(session, tree)
         refused = set() if exact else self._over_run_limits(session, batch, tree)
         moved: set[int] = set()
+        together: dict[int, list[Setting]] = {}
+        failed: set[int] = set()
         for move in moves:
             if move.hold in self._refused or move.hold in refused:
                 continue  # a hold that was never made, let go by somebody who did not know
@@ -208,8 +212,15 @@ class Books:
                 if move.hold not in moved:  # a second post changes nothing
                     moved.add(move.hold)
                     self._move(page, move)
-            elif not self._set(page, move):
+            elif move.ask in failed or not self._set(page, move):
                 refused.add(move.hold)
+                if move.ask:
+                    failed.add(move.ask)
+                for other in together.pop(move.ask, ()):
+                    self._unset(page, other)
+                    refused.add(other.hold)
+            elif move.ask:
+                together.setdefault(move.ask, []).append(move)
         if refused or self._refused:
             self._refused |= refused
             batch["hold"] = [row for row in batch.get("hold", ()) if row[0] not in refused]
@@ -218,14 +229,15 @@ class Books:
         seen = {key: (one.settled, one.held) for key, one in page.balances.items()}
         return Applied(refused, seen, warned, self.wants(session), None if tree is before else tree)
 
-    def _found(self, session: Session, batch: dict[str, list[Row]], tree: Tree) -> list[Move]:
+    def _found(self, batch: dict[str, list[Row]], tree: Tree, known: Iterable[Move]) -> list[Move]:
         """The moves of a batch, made anew from its rows."""
         if not tree.limited:
             return []
+        asks = {move.hold: move.ask for move in known if isinstance(move, Setting)}
         moves: list[Move] = []
         here: dict[int, Setting] = {}
         for hold, account, money, _run, at, tokens, attention in batch.get("hold", ()):
-            here[hold] = Setting(hold, account, at, Amounts(money, tokens, attention))
+            here[hold] = Setting(hold, account, at, Amounts(money, tokens, attention), asks.get(hold, 0))
             moves.append(here[hold])
         for hold, _kind, money, _at, tokens, attention in batch.get("post", ()):
             spent = Amounts(money, tokens, attention)
@@ -265,6 +277,11 @@ class Books:
             row.held += asked[row.unit]
             row.there = True
         return True
+
+    def _unset(self, page: _Page, move: Setting) -> None:
+        """Let go what was set aside a moment ago."""
+        for row in page.rows(move.account, move.at):
+            row.held -= move.asked[row.unit]
 
     def _move(self, page: _Page, move: Moving) -> None:
         """Let a hold go and settle what it took, on every line on which it was set aside."""
@@ -328,8 +345,15 @@ class Books:
         return before
 
     def _shift(self, session: Session, account: str, at: float, settled: Amounts, held: Amounts) -> None:
-        for line in self.tree(session).limits(account, at).lines:
-            session.execute(self._sql["move_balance"], (settled[line.unit], held[line.unit], *line.key))
+        tree = self.tree(session)
+        for line in tree.limits(account, at).lines:
+            more = settled[line.unit]
+            if more > 0:
+                before, _ = self.balance(session, line.key)
+                for fraction in tree.warn(line.key[0]):  # nobody hears of it now, but `budget show` says so
+                    if before < fraction * line.cap <= before + more:
+                        self._warn(session, line.key, fraction)
+            session.execute(self._sql["move_balance"], (more, held[line.unit], *line.key))
 
     def leave(self, session: Session, first: int, last: int, at: float) -> None:
         """Post in full what a dead process left open, and let go what was held for questions of cancelled runs."""

@@ -55,10 +55,12 @@ class EntryLedger(LocalLedger):
             return  # it was never held
         super().post(hold, spent, kind=kind)
 
-    def _note(self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool) -> int:
+    def _note(
+        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool, ask: int = 0
+    ) -> int:
         batch = self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
         if limited:
-            self._put("move", Setting(hold, account, at, asked))
+            self._put("move", Setting(hold, account, at, asked, ask))
         return batch
 
     def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:

@@ -140,8 +140,10 @@ class LocalLedger:
     def _serial(self) -> int:
         raise NotImplementedError
 
-    def _note(self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool) -> int:
-        """Note a hold; the batch that confirms it."""
+    def _note(
+        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool, ask: int = 0
+    ) -> int:
+        """Note a hold; the batch that confirms it. ``ask``: the first hold of calls that are made at once (0: one alone)."""
         raise NotImplementedError
 
     def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
@@ -328,10 +330,11 @@ class LocalLedger:
                 return None
         if total[0] > purse.largest:
             purse.largest = total[0]
-        holds = []
+        holds: list[int] = []
         for asked in demands:
             hold = self._serial()
-            batch = self._note(hold, purse.account, asked, run, now, limited=True)
+            ask = holds[0] if holds else hold if len(demands) > 1 else 0
+            batch = self._note(hold, purse.account, asked, run, now, limited=True, ask=ask)
             for balance in above:
                 amount = asked[balance.unit]
                 if amount:

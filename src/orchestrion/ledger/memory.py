@@ -35,7 +35,9 @@ class MemoryLedger(LocalLedger):
         self._holds += 1
         return self._holds
 
-    def _note(self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool) -> int:
+    def _note(
+        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool, ask: int = 0
+    ) -> int:
         entry = self._held[hold] = Entry(hold, "hold", account, asked[0], run)
         self.entries.append(entry)
         return 0

@@ -8,7 +8,8 @@ import math
 import time
 from typing import NamedTuple
 
-from orchestrion.domain import Money, dollars
+from orchestrion.domain import Money
+from orchestrion.ledger.accounts import Unit, amount_text
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
@@ -17,10 +18,11 @@ OVERRUN = "overrun"
 
 
 class Overrun(NamedTuple):
-    """What one call was held at, what it was billed, and by what factor the worker's own bound was passed."""
+    """What one call was held at, what it was billed (dollars, or tokens), and by what factor the worker's own bound was passed."""
 
-    bound: Money
-    actual: Money
+    unit: Unit
+    bound: int
+    actual: int
     margin: float
 
 
@@ -36,21 +38,23 @@ class Overruns:
     def __init__(self, database: Database) -> None:
         self._put = database.writer.put
         rows = database.read(queries("overrun")["worst"])
-        self._worst = {(name, bound > 0): Overrun(bound, actual, margin) for name, bound, actual, margin in rows}
+        self._worst = {
+            (name, bound > 0): Overrun(unit, bound, actual, margin) for name, unit, bound, actual, margin in rows
+        }
         self.news: list[str] = []
 
     def __bool__(self) -> bool:
         return bool(self._worst)
 
-    def note(self, hold: int, worker: str, *, bound: Money, actual: Money, margin: float) -> None:
+    def note(self, hold: int, worker: str, *, bound: int, actual: int, margin: float, unit: Unit = "money") -> None:
         """A call was billed above its hold: noted in the commit of its post. ``margin`` is by what its bound was raised."""
         passed = actual * margin / bound if bound else math.inf
-        self._put("overrun", (hold, worker, bound, actual, passed, time.time()))
+        self._put("overrun", (hold, worker, bound, actual, passed, time.time(), unit))
         known = self._worst.get((worker, bound > 0))
         if known is None or known.margin < passed:
-            self._worst[worker, bound > 0] = Overrun(bound, actual, passed)
+            self._worst[worker, bound > 0] = Overrun(unit, bound, actual, passed)
         self.news.append(
-            f"overrun: a call of '{worker}' was billed {dollars(actual)}, and its bound was {dollars(bound)}. {way_out(worker, passed)}"
+            f"overrun: a call of '{worker}' was billed {amount_text(unit, actual)}, and its bound was {amount_text(unit, bound)}. {way_out(worker, passed)}"
         )
 
     def refusal(self, worker: str, *, bound: Money, margin: float) -> str | None:
@@ -59,7 +63,8 @@ class Overruns:
         if worst is None or margin > worst.margin:
             return None
         return (
-            f"{worker} is refused: a call was billed {dollars(worst.actual)}, and its bound was {dollars(worst.bound)}. "
+            f"{worker} is refused: a call was billed {amount_text(worst.unit, worst.actual)}, and its bound was "
+            f"{amount_text(worst.unit, worst.bound)}. "
             f"{way_out(worker, worst.margin)}"
         )
 

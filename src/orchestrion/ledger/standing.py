@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from orchestrion.domain import Money
 from orchestrion.ledger.accounts import (
     FOREVER,
     PERIODS,
@@ -22,6 +21,7 @@ from orchestrion.ledger.accounts import (
     Period,
     Span,
     Tree,
+    Unit,
     ancestors,
     span,
 )
@@ -76,10 +76,11 @@ class BilledAbove(msgspec.Struct, frozen=True, kw_only=True):
     hold: int
     account: str
     worker: str
-    bound: Money
-    actual: Money
+    bound: int
+    actual: int
     margin: float
     at: float
+    unit: Unit
 
 
 class _Sums:
@@ -130,8 +131,10 @@ def standings(session: Session, tree: Tree, *, now: float) -> list[AccountStandi
 
 def overruns(session: Session) -> Iterator[BilledAbove]:
     """Every call that was billed above its bound, the oldest first."""
-    for hold, account, worker, bound, actual, margin, at in session.execute(queries("budget")["overruns"]):
-        yield BilledAbove(hold=hold, account=account, worker=worker, bound=bound, actual=actual, margin=margin, at=at)
+    for hold, account, worker, bound, actual, margin, at, unit in session.execute(queries("budget")["overruns"]):
+        yield BilledAbove(
+            hold=hold, account=account, worker=worker, bound=bound, actual=actual, margin=margin, at=at, unit=unit
+        )
 
 
 def _in_order(account: Account) -> list[Cap]:

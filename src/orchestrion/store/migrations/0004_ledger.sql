@@ -64,7 +64,8 @@ create table overrun (
     bound  bigint not null,
     actual bigint not null,
     margin double precision not null,
-    at     double precision not null
+    at     double precision not null,
+    unit   text not null
 );
 
 -- Processes whose calls wait for money that others hold: the account whose limit is short, the class of who waits, since when.

@@ -41,7 +41,7 @@ group by h.account;
 select account, unit, period, span, fraction, at from warning order by at;
 
 -- name: overruns
-select o.hold, h.account, o.worker, o.bound, o.actual, o.margin, o.at
+select o.hold, h.account, o.worker, o.bound, o.actual, o.margin, o.at, o.unit
 from overrun o join hold h on h.hold = o.hold order by o.at;
 
 -- name: posted
