@@ -116,6 +116,7 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
             ":1:15: 'budgets.a.limit': Input should be greater than or equal to 0 (it says -1).",
         ),
         ("budgets: {a: {limit: .inf}}\n", ":1:15: 'budgets.a.limit'"),
+        ("budgets: {a: 5}\n", ":1:11: 'budgets.a': a limit stands in braces: `a: {limit: 5, period: month}`."),
         ("budgets: {a: {limit: .nan}}\n", ":1:15: 'budgets.a.limit'"),
         ("budgets: {a: {limit: 9100000000}}\n", ":1:15: 'budgets.a.limit'"),
         ("budgets: {a: {limit: true}}\n", ":1:15: 'budgets.a.limit': True is not an amount in dollars"),
