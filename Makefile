@@ -9,7 +9,7 @@ demo: $(SETUP)
 	$(BIN)/orchestrion demo
 
 test: $(SETUP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(SETUP)
 	$(BIN)/ruff check .
