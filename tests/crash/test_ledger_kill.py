@@ -74,7 +74,7 @@ CALLERS, WAIT, PAUSE, LOOK_S, ROOM, CHANGED = 25, 0.2, 0.02, 0.1, 60_000, 1
 
 def opened():
     books = Books()
-    database = Database(where, statements=statements(), keeper=books)
+    database = Database(Path(where), statements=statements(), keeper=books)
     return database, EntryLedger(database, books)
 
 
