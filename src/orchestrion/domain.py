@@ -345,7 +345,11 @@ class Funds:
         """Whether all of these calls could be paid, at their bounds."""
         if self.covers:
             return self.covers(calls)
-        left = self.left
+        left = self._left
+        if left is None:
+            return True
+        if callable(left):
+            left = left()
         return left is None or sum(map(self.bound, calls)) <= left
 
 

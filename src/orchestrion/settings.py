@@ -275,7 +275,9 @@ class Settings(Section):
             return {}
         if isinstance(budgets, dict) and any(isinstance(value, int | float) for value in budgets.values()):
             name = next(name for name, value in budgets.items() if isinstance(value, int | float))
-            raise misplaced(f"a limit stands in braces: `{name}: {{limit: {budgets[name]}, period: month}}`.", str(name))
+            raise misplaced(
+                f"a limit stands in braces: `{name}: {{limit: {budgets[name]}, period: month}}`.", str(name)
+            )
         return {k: {} if v is None else v for k, v in budgets.items()} if isinstance(budgets, dict) else budgets
 
     @field_validator("budgets")

@@ -40,8 +40,10 @@ class Held(msgspec.Struct):
 
 def plan(site: Site, call: Call, request: Request) -> Held:
     """A call with what it takes at most. Raises PolicyError where nobody is called so, UsageError where it has no bound."""
-    worker = site.execution.worker(call.worker, site.step)
-    return Held(demand_of(worker, request, site.execution.units), call, worker, request)
+    execution = site.execution
+    worker = execution.worker(call.worker, site.step)
+    units = execution.units if execution.ledger.tree.limited else ()
+    return Held(demand_of(worker, request, units), call, worker, request)
 
 
 def demand_of(worker: Worker, request: Request, units: Iterable[Unit]) -> Amounts:
@@ -83,8 +85,8 @@ async def secured(
             holds = await _waited(site, demands)
             if holds is None:
                 raise exhausted(site, demands, [one.call.worker for one in asked], history)
-        for one, hold in zip(asked, holds, strict=True):
-            one.hold = hold
+        for i, hold in enumerate(holds):
+            asked[i].hold = hold
         note(asked)
         try:
             await execution.log.durable()

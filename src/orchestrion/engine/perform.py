@@ -73,6 +73,10 @@ class Site:
         self.input = text.decode()
         self.policy, self.checks = self.execution.policy(self.step)
 
+    def skipped(self, unvisited: list[Key]) -> list[Key]:
+        """Those of the keys that this branch has not come to yet."""
+        return [key for key in unvisited if not (self.scope and self.scope.called(key))]
+
     def funds(self) -> Funds:
         """What may still be spent here: also what others hold, until it was waited for in vain."""
         execution = self.execution
@@ -135,7 +139,7 @@ async def perform(site: Site) -> Any:
                 return site.accepted.attempt.value
             if memory.short:
                 raise was_short(site, history)
-        elif left := [key for key in log.unvisited(site.key.scope) if not (site.scope and site.scope.called(key))]:
+        elif (unvisited := log.unvisited(site.key.scope)) and (left := site.skipped(unvisited)):
             # A branch calls its steps in the same order every time. What comes before the others is not in the journal, so
             # the code has changed: it is refused before it pays for anything, and the old code still fits. (Of steps that were
             # called at once, for a gather, one may have gone on while another waited for money.)

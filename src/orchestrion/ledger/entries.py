@@ -53,7 +53,10 @@ class EntryLedger(LocalLedger):
     def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
         if hold in self._refused:
             return  # it was never held
-        super().post(hold, spent, kind=kind)
+        if self._open or self.tree.limited:
+            super().post(hold, spent, kind=kind)
+        else:
+            self._put("post", (hold, kind, spent[0], time(), spent[1], spent[2]))
 
     def _note(
         self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool, ask: int = 0

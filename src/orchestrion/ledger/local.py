@@ -176,6 +176,11 @@ class LocalLedger:
         """Read accounts and limits anew, at once: the next commit, or the next look, would, too."""
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
+        if not self.tree.limited:  # nothing to look at, but whether the account is there
+            if self.tree.accounts:
+                self._known(account)
+            at = time.time()
+            return [self._unlimited(account, asked, run, at) for asked in demands]
         now = self._now()
         purse = self._purses.get(account)
         if purse is None or now >= purse.end:

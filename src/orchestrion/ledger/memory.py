@@ -42,6 +42,18 @@ class MemoryLedger(LocalLedger):
         self.entries.append(entry)
         return 0
 
+    def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
+        self._holds = hold = self._holds + 1
+        entry = self._held[hold] = Entry(hold, "hold", account, asked[0], run)
+        self.entries.append(entry)
+        return hold
+
+    def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
+        if self._open:
+            super().post(hold, spent, kind=kind)
+        else:
+            self._noted(hold, kind, spent, None)
+
     def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
         held = self._held.pop(hold, None)
         if held:
