@@ -34,6 +34,11 @@ class EntryLedger(LocalLedger):
             self._adopt(self._looker.tree(session))
         database.writer.applied = self._applied
 
+    def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
+        if self.tree.limited:
+            return super().hold(account, demands, run=run)
+        return self._without_limits(account, demands, run)
+
     def refused(self, holds: Sequence[int]) -> bool:
         if not self._refused:
             return False

@@ -146,6 +146,14 @@ class LocalLedger:
         """Note a hold; the batch that confirms it. ``ask``: the first hold of calls that are made at once (0: one alone)."""
         raise NotImplementedError
 
+    def _without_limits(self, account: str, demands: Sequence[Amounts], run: int | None) -> list[int]:
+        """Holds where no account has a limit: nothing to look at, but whether the account is there. For a ledger that knows
+        its tree from the start."""
+        if self.tree.accounts:
+            self._known(account)
+        at = time.time()
+        return [self._unlimited(account, asked, run, at) for asked in demands]
+
     def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
         """Note a hold that no limit stands above."""
         hold = self._serial()
@@ -176,11 +184,6 @@ class LocalLedger:
         """Read accounts and limits anew, at once: the next commit, or the next look, would, too."""
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
-        if not self.tree.limited:  # nothing to look at, but whether the account is there
-            if self.tree.accounts:
-                self._known(account)
-            at = time.time()
-            return [self._unlimited(account, asked, run, at) for asked in demands]
         now = self._now()
         purse = self._purses.get(account)
         if purse is None or now >= purse.end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -30,6 +31,11 @@ class MemoryLedger(LocalLedger):
         self.entries: list[Entry] = []
         self._held: dict[int, Entry] = {}
         self._holds = 0
+
+    def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
+        if self.tree.limited:
+            return super().hold(account, demands, run=run)
+        return self._without_limits(account, demands, run)
 
     def _serial(self) -> int:
         self._holds += 1
