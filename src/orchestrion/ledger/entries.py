@@ -8,15 +8,16 @@ from typing import Any
 
 from orchestrion.domain import Money
 from orchestrion.ledger.accounts import Amounts, Key, Tree
-from orchestrion.ledger.books import Applied, Books, Moving, Setting, Want
-from orchestrion.ledger.local import LocalLedger, Purse, place
+from orchestrion.ledger.books import Applied, Books, Move, Want
+from orchestrion.ledger.local import Purse, place
+from orchestrion.ledger.mirror import MirrorLedger
 from orchestrion.ledger.protocol import Posting
 from orchestrion.store.database import Database
 from orchestrion.store.postgres import Postgres
 from orchestrion.store.queries import queries
 
 
-class EntryLedger(LocalLedger):
+class EntryLedger(MirrorLedger):
     """Writes entries through the database's one writer. The database is opened with ``Books`` as its keeper, which confirm
     each hold in its commit; ``refused`` tells where they did not."""
 
@@ -24,7 +25,7 @@ class EntryLedger(LocalLedger):
         self._database = database
         self._sql = queries("ledger")
         self._put = database.writer.put
-        self._serial = database.serial  # type: ignore[method-assign]  # the same, with one call less
+        self._serial = database.serial
         self._books = books
         self._refused: set[int] = set()
         self._waits = False
@@ -33,11 +34,6 @@ class EntryLedger(LocalLedger):
         with database.reading() as session:
             self._adopt(self._looker.tree(session))
         database.writer.applied = self._applied
-
-    def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
-        if self.tree.limited:
-            return super().hold(account, demands, run=run)
-        return self._without_limits(account, demands, run)
 
     def refused(self, holds: Sequence[int]) -> bool:
         if not self._refused:
@@ -58,31 +54,16 @@ class EntryLedger(LocalLedger):
     def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
         if hold in self._refused:
             return  # it was never held
-        if self._open or self.tree.limited:
-            super().post(hold, spent, kind=kind)
-        else:
-            self._put("post", (hold, kind, spent[0], time(), spent[1], spent[2]))
+        super().post(hold, spent, kind=kind)
 
-    def _note(
-        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool, ask: int = 0
-    ) -> int:
-        batch = self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
-        if limited:
-            self._put("move", Setting(hold, account, at, asked, ask))
-        return batch
+    def _put_hold(self, hold: int, account: str, asked: Amounts, run: int | None, at: float) -> int:
+        return self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
 
-    def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
-        hold = self._serial()
-        self._put("hold", (hold, account, asked[0], run, at, asked[1], asked[2]))
-        return hold
+    def _put_post(self, hold: int, kind: Posting, spent: Amounts) -> int:
+        return self._put("post", (hold, kind, spent[0], self._now(), spent[1], spent[2]))
 
-    def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
-        batch = self._put("post", (hold, kind, spent[0], self._now(), spent[1], spent[2]))
-        if opened:
-            self._put("move", Moving(hold, opened[0], opened[1], opened[2], spent))
-        elif self.tree.limited:
-            self._put("move", Moving(hold, None, 0.0, Amounts(0), spent))
-        return batch
+    def _put_move(self, move: Move) -> None:
+        self._put("move", move)
 
     def _load(self, key: Key) -> tuple[Money, Money]:
         rows: Any = self._database.read(self._sql["balance"], key)

@@ -170,7 +170,7 @@ class LeasedLedger(LocalLedger):
         """Post what dead processes left. Where the server is away, the first call that wants money hears of it."""
         self._database = database
         self._put = database.writer.put
-        self._serial = database.serial  # type: ignore[method-assign]  # the same, with one call less
+        self._serial = database.serial
         self._shared = shared
         self._lender = Lender(shared)
         self._away: StoreError | None = None

@@ -1,16 +1,12 @@
-"""What one process knows of the ledger: a mirror of the balances for decisions at once, and the queue of those who wait.
-
-A ledger with a store behind it (``EntryLedger``) has its holds confirmed by the books in the commit that notes them; the
-mirror makes that the rule. In memory (``MemoryLedger``) the mirror is all there is.
-"""
+"""What one process knows of the ledger: the balances above each account, for decisions at once, and the queue of those who wait."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import structs
 
@@ -119,8 +115,9 @@ class Purse:
         self.largest = 0
 
 
-class LocalLedger:
-    """The logic that all ledgers share; a subclass says where entries go (``_note``, ``_noted``) and where balances come from."""
+class LocalLedger(ABC):
+    """The logic that all ledgers share: purses, what is left, who waits. A subclass says how calls are held and posted, and
+    where balances come from."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
@@ -137,32 +134,13 @@ class LocalLedger:
 
     # What a subclass gives
 
-    def _serial(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
+        """Move what a call took, and let the rest of its hold go."""
 
-    def _note(
-        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool, ask: int = 0
-    ) -> int:
-        """Note a hold; the batch that confirms it. ``ask``: the first hold of calls that are made at once (0: one alone)."""
-        raise NotImplementedError
-
-    def _without_limits(self, account: str, demands: Sequence[Amounts], run: int | None) -> list[int]:
-        """Holds where no account has a limit: nothing to look at, but whether the account is there. For a ledger that knows
-        its tree from the start."""
-        if self.tree.accounts:
-            self._known(account)
-        at = time.time()
-        return [self._unlimited(account, asked, run, at) for asked in demands]
-
-    def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
-        """Note a hold that no limit stands above."""
-        hold = self._serial()
-        self._note(hold, account, asked, run, at, limited=False)
-        return hold
-
-    def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
-        """Note a post; the batch that confirms it."""
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self, purse: Purse, demands: Sequence[Amounts], run: int | None, now: float) -> list[int] | None:
+        """Holds for calls that nobody waits before; None where they do not fit now."""
 
     def _load(self, key: Key) -> tuple[int, int]:
         """What is settled and held against a limit in a window."""
@@ -172,15 +150,15 @@ class LocalLedger:
         """What a run has settled, and what it holds."""
         return NOTHING, NOTHING
 
-    def _look(self, purse: Purse, *, parked: bool = False) -> None:
+    def _look(self, purse: Purse, *, parked: bool = False) -> None:  # noqa: B027  # a process alone has nobody to look at
         """Read its balances anew, where others may have moved them; and what of them is ``parked``."""
 
-    def _tell(self) -> None:
+    def _tell(self) -> None:  # noqa: B027  # nor anybody to tell
         """Tell the other processes who waits here."""
 
     # The ledger
 
-    def refresh(self) -> None:
+    def refresh(self) -> None:  # noqa: B027  # in memory nothing changes behind its back
         """Read accounts and limits anew, at once: the next commit, or the next look, would, too."""
 
     def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
@@ -188,8 +166,6 @@ class LocalLedger:
         purse = self._purses.get(account)
         if purse is None or now >= purse.end:
             purse = self._open_purse(account, now)
-        if not purse.keys:
-            return [self._unlimited(account, asked, run, now) for asked in demands]
         if self._queue and self._queue.blocks(purse.keys, account, run):
             return None
         if self._wants and self._behind(account, CLASSES.index(self.tree.rank(account)), now):
@@ -222,18 +198,6 @@ class LocalLedger:
             if not self._queue:
                 with contextlib.suppress(StoreError):  # they see by themselves that nothing is said any more
                     self._tell()
-
-    def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
-        opened = self._open.pop(hold, None)
-        batch = self._noted(hold, kind, spent, opened)
-        if opened:
-            held = opened[2]
-            for balance in opened[3]:
-                unit = balance.unit
-                if spent[unit] or held[unit]:
-                    balance.move(spent[unit], -held[unit], batch)
-            if self._queue:
-                self._serve_soon()
 
     def left(self, account: str, *, run: int | None, patient: bool = True) -> Money | None:
         purse = self._purse(account)
@@ -328,28 +292,6 @@ class LocalLedger:
             balance = known.setdefault(line.key, Balance(line, settled[line.unit], held[line.unit]))
             balance.cap = line.cap
         return tuple(known[line.key] for line in purse.of_run)
-
-    def _take(self, purse: Purse, demands: Sequence[Amounts], run: int | None, now: float) -> list[int] | None:
-        above = self._above(purse, run)
-        total = demands[0] if len(demands) == 1 else Amounts(*map(sum, zip(*demands, strict=True)))
-        for balance in above:
-            amount = total[balance.unit]
-            if amount and balance.settled + balance.held + amount > balance.cap:
-                return None
-        if total[0] > purse.largest:
-            purse.largest = total[0]
-        holds: list[int] = []
-        for asked in demands:
-            hold = self._serial()
-            ask = holds[0] if holds else hold if len(demands) > 1 else 0
-            batch = self._note(hold, purse.account, asked, run, now, limited=True, ask=ask)
-            for balance in above:
-                amount = asked[balance.unit]
-                if amount:
-                    balance.move(0, amount, batch)
-            self._open[hold] = (purse.account, now, asked, above)
-            holds.append(hold)
-        return holds
 
     def _short_at(self, waiter: Waiter) -> str | None:
         """The account whose limit a waiting call does not fit under now; of a limit of its run, nobody else need know."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from itertools import count
 
 import msgspec
 
 from orchestrion.domain import Money
 from orchestrion.ledger.accounts import Amounts, Tree
-from orchestrion.ledger.local import LocalLedger
+from orchestrion.ledger.mirror import MirrorLedger
 from orchestrion.ledger.protocol import Posting
 
 
@@ -23,44 +22,21 @@ class Entry(msgspec.Struct, frozen=True):
     run: int | None
 
 
-class MemoryLedger(LocalLedger):
+class MemoryLedger(MirrorLedger):
     """Keeps every entry in a list, under the limits of ``tree``."""
 
     def __init__(self, tree: Tree | None = None) -> None:
         super().__init__(tree or Tree())
         self.entries: list[Entry] = []
         self._held: dict[int, Entry] = {}
-        self._holds = 0
+        self._serial = count(1).__next__
 
-    def hold(self, account: str, demands: Sequence[Amounts], *, run: int | None) -> list[int] | None:
-        if self.tree.limited:
-            return super().hold(account, demands, run=run)
-        return self._without_limits(account, demands, run)
-
-    def _serial(self) -> int:
-        self._holds += 1
-        return self._holds
-
-    def _note(
-        self, hold: int, account: str, asked: Amounts, run: int | None, at: float, *, limited: bool, ask: int = 0
-    ) -> int:
+    def _put_hold(self, hold: int, account: str, asked: Amounts, run: int | None, at: float) -> int:
         entry = self._held[hold] = Entry(hold, "hold", account, asked[0], run)
         self.entries.append(entry)
         return 0
 
-    def _unlimited(self, account: str, asked: Amounts, run: int | None, at: float) -> int:
-        self._holds = hold = self._holds + 1
-        entry = self._held[hold] = Entry(hold, "hold", account, asked[0], run)
-        self.entries.append(entry)
-        return hold
-
-    def post(self, hold: int, spent: Amounts, *, kind: Posting) -> None:
-        if self._open:
-            super().post(hold, spent, kind=kind)
-        else:
-            self._noted(hold, kind, spent, None)
-
-    def _noted(self, hold: int, kind: Posting, spent: Amounts, opened: tuple[str, float, Amounts, Any] | None) -> int:
+    def _put_post(self, hold: int, kind: Posting, spent: Amounts) -> int:
         held = self._held.pop(hold, None)
         if held:
             self.entries.append(Entry(hold, kind, held.account, spent[0], held.run))
