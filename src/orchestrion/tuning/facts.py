@@ -1,0 +1,107 @@
+"""What a tuning found: plain, frozen facts, without the statistics stack. Dollars are a task's mean; shares lie in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from orchestrion.policy.certificate import Certificate, Target
+from orchestrion.policy.protocol import Policy
+
+PointKind: TypeAlias = Literal["worker", "policy", "frontier", "chosen", "oracle"]
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A figure and its 95 % interval (bootstrap over tasks, or over users where tasks are grouped)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy that was tried, in words, with what it did on the tasks named by ``on``.
+
+    ``quality`` is the mean score, ``cost`` dollars a task. ``hull``: no mix of two others is as good and cheaper.
+    """
+
+    name: str
+    kind: PointKind
+    quality: float
+    cost: float
+    hull: bool = False
+
+
+class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker alone, on all labelled tasks."""
+
+    name: str
+    quality: float
+    cost: float
+    tasks: int
+
+
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """One target, and the cheapest policy that was certified for it.
+
+    Where nothing is certified, ``policy`` is the frontier alone, ``reason`` says why, and ``labels_needed`` how many labels
+    would probably do (None: no number of labels, another worker is needed). ``quality_ratio`` and ``cost_ratio`` are against the frontier, on the
+    certify half; ``captured`` is the share of the hindsight oracle's saving: (frontier - policy)/(frontier - oracle).
+    ``expected``: the policy mixes by chance, so what is certified is its expectation. ``realised`` is what replay finds on all
+    labelled tasks: (mean score, dollars a task). ``p_value`` is the certificate's test of this policy (None: nothing to test). ``by_tag`` has, with
+    --per-tag, each tag value's own quality and cost ratio, and whether its promise is certified, family-wise.
+    """
+
+    target: Target
+    certified: bool
+    policy: Policy
+    words: str
+    reason: str | None
+    quality_ratio: Interval
+    cost_ratio: Interval
+    cost: float
+    captured: float | None
+    expected: bool
+    realised: tuple[float, float]
+    p_value: float | None = None
+    labels_needed: int | None = None
+    certificate: Certificate | None = None
+    by_tag: Mapping[str, TagPromise] = {}
+
+
+class TagPromise(msgspec.Struct, frozen=True, kw_only=True):
+    """The promise for the tasks of one tag value."""
+
+    certified: bool
+    tasks: int
+    quality_ratio: float
+    cost_ratio: float
+    words: str
+
+
+class Tuned(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole tuning. ``promises``: the one asked for first, then others for comparison; each holds by itself.
+
+    ``labels`` counts labelled tasks, ``fit`` and ``certify`` how they were split; ``unlabelled`` tasks with answers and no
+    score, ``spared`` those of them that needed no label, because the answers are the same. ``n_min`` is the fewest labelled tasks that could
+    certify the first promise; ``notes`` are findings about the records (duplicates, tasks left out, workers left out, a frontier
+    that is not the best …), ``advice`` what would make the result better, each one sentence.
+    """
+
+    promises: tuple[Promise, ...]
+    frontier: WorkerFacts
+    workers: tuple[WorkerFacts, ...]
+    oracle: WorkerFacts
+    points: tuple[Point, ...]
+    labels: int
+    fit: int
+    certify: int
+    unlabelled: int
+    spared: int
+    n_min: int
+    seed: int
+    notes: tuple[str, ...]
+    advice: tuple[str, ...]
+    seconds: float
