@@ -43,7 +43,7 @@ BUCKETS = 4096
 """How many buckets words are hashed into."""
 
 READ = 1000
-"""How many characters at the beginning of a prompt, and at its end, are read for words: a decision takes 0.1 ms at most."""
+"""How many characters at the beginning of a prompt, and at its end, are read for words: what a decision takes is bounded."""
 
 SHORT = 12
 """The longest answer, in characters, that is a signal of its own: yes, no, the letter of a choice."""
@@ -117,12 +117,12 @@ class Score:
         self._buckets = {int(name[5:]): value for name, value in self.coefficients.items() if name.startswith("text:")}
 
     def __call__(self, task: Task, attempts: Sequence[Attempt] = (), earlier: Sequence[Attempt] = ()) -> float:
-        known = self.coefficients
-        terms = [known[name] * value for name, value in _of_task(task, self._before) if name in known]
+        values = dict(_of_task(task, self._before))
+        if self._after:
+            values.update(_of_stage(attempts, earlier, self._after))
+        terms = _terms(values, self.coefficients)
         if self._buckets:
             terms += [self._buckets[bucket] * value for bucket, value in _of_text(_prompt(task), self._buckets)]
-        if self._after:
-            terms += [known[name] * value for name, value in _of_stage(attempts, earlier, self._after) if name in known]
         return math.fsum(terms)
 
     @property
@@ -141,12 +141,16 @@ class Score:
 
 def weighed(values: Mapping[str, float], coefficients: Mapping[str, float]) -> float:
     """The score of signals computed before: to the last bit what ``Score`` of these coefficients gives."""
-    return math.fsum(value * coefficients[name] for name, value in values.items() if name in coefficients)
+    return math.fsum(_terms(values, coefficients))
 
 
 def form_of(name: str) -> str:
     """A signal's name without the tag, bucket, answer or worker that it is of."""
     return name if name in _EXACT else name.partition(":")[0]
+
+
+def _terms(values: Mapping[str, float], coefficients: Mapping[str, float]) -> list[float]:
+    return [coefficients[name] * value for name, value in values.items() if name in coefficients]
 
 
 def _coefficient(name: str, value: Any) -> float:
