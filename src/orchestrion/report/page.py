@@ -29,10 +29,15 @@ T = TypeVar("T")
 
 
 def render(report: Report) -> str:
-    """The report as HTML. Texts of models and users are escaped, whatever is in them."""
+    """The report as HTML."""
+    return fill("page.html.j2", report=report)
+
+
+def fill(template: str, **facts: Any) -> str:
+    """A page of these facts. Texts of models and users are escaped, whatever is in them."""
     css = resources.files("orchestrion.report").joinpath("templates", "page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return _templates().get_template("page.html.j2").render(report=report, css=css, style_digest=digest)
+    return _templates().get_template(template).render(**facts, css=css, style_digest=digest)
 
 
 @cache
