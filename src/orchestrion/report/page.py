@@ -44,7 +44,7 @@ def fill(template: str, **facts: Any) -> str:
 def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # 40 ms, and only this page needs it
 
-    from orchestrion.report import plots, words
+    from orchestrion.report import plots, scatter, words
 
     environment = Environment(
         loader=PackageLoader("orchestrion.report"),
@@ -54,7 +54,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.globals |= {"plots": plots, "words": words, "LISTED": LISTED}
+    environment.globals |= {"plots": plots, "scatter": scatter, "words": words, "LISTED": LISTED}
     environment.filters |= {
         "dollars": dollars,
         "percent": words.percent,
