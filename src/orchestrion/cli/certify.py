@@ -160,7 +160,7 @@ class _Seen:
 def _write(out: Path, saved: SavedPolicy, promise: Promise) -> None:
     """The policy as it was, with its new certificate. Raises UsageError."""
     if promise.certificate is None:
-        complain(f"{out} was not written: there is no new certificate.")
+        complain(f"{out} was not written: nothing was certified.")
         return
     write_saved(
         out, SavedPolicy(saved.policy, saved.checks, saved.name, certificate=promise.certificate), promise.words

@@ -10,10 +10,13 @@ from typing import Any
 import click
 import msgspec
 
-from orchestrion.domain import Money, nanos
+from orchestrion.domain import Money, dollars, nanos
 from orchestrion.policy.certificate import Target
 from orchestrion.policy.protocol import dump_policy
 from orchestrion.tuning.facts import Interval, Promise, TagPromise, TaskToLabel, Tuned
+
+MOST = 40
+"""So many tasks are named."""
 
 Shown = Callable[[Money], str]
 """How dollars are shown."""
@@ -30,8 +33,8 @@ def tuned_lines(tuned: Tuned, *, wide: int, shown: Shown) -> Iterator[str]:
     yield from promise_lines(asked, frontier=tuned.frontier.name, wide=wide, shown=shown)
     if len(tuned.promises) > 1:
         yield ""
-        yield click.style("Promises side by side (each holds by itself, not all of them at once)", bold=True)
-        yield from _table(_PROMISES, [_promise_row(one, shown) for one in tuned.promises])
+        yield click.style("Promises side by side, in shares of the frontier's; each holds by itself", bold=True)
+        yield from _table(_PROMISES, [_promise_row(one) for one in tuned.promises])
     for title, sentences in (("What would make it better", tuned.advice), ("About the records", tuned.notes)):
         if sentences:
             yield ""
@@ -44,17 +47,16 @@ def tuned_lines(tuned: Tuned, *, wide: int, shown: Shown) -> Iterator[str]:
 def feasibility(tuned: Tuned) -> str:
     """Whether the labels can be enough at all, and how they were used."""
     target = tuned.promises[0].target
-    enough = "at least" if tuned.labels >= tuned.n_min else "and at least"
     said = (
-        f"{_tasks(tuned.labels, 'labelled ')}; {enough} {tuned.n_min:,} are needed for {target.quality:.4g} at "
-        f"confidence {target.confidence:.4g}, mostly two to four times as many."
+        f"{_tasks(tuned.labels, 'labelled ')}; at least {tuned.n_min:,} are needed for {target.quality:.4g} with "
+        f"confidence {target.confidence:.4g}, in practice two to four times that."
     )
     if tuned.fit or tuned.certify:
         said += f" {tuned.fit:,} of them chose the policy, {tuned.certify:,} others tested it."
     if tuned.unlabelled:
         said += (
-            f" {_tasks(tuned.unlabelled, 'more ')} have no label; {tuned.spared:,} of them need none, because the answers "
-            "are the same."
+            f" {_tasks(tuned.unlabelled, 'more ')} without a label; {tuned.spared:,} of them needed none, because the "
+            "answers are the same."
         )
     return said
 
@@ -76,29 +78,28 @@ def promise_lines(promise: Promise, *, frontier: str, wide: int, shown: Shown) -
 
 
 def _figures(promise: Promise, frontier: str, shown: Shown) -> Iterator[tuple[str, str]]:
-    yield "quality", f"{_with_interval(promise.quality_ratio)} of {frontier}'s"
-    cost = f"{_with_interval(promise.cost_ratio)} of {frontier}'s"
-    if math.isfinite(promise.cost):
-        cost += f": {shown(nanos(promise.cost))} a task"
-    yield "cost", cost
+    yield "quality", _beside(promise.quality_ratio, frontier)
+    a_task = f"; {shown(nanos(promise.cost))} a task" if math.isfinite(promise.cost) else ""
+    yield "cost", _beside(promise.cost_ratio, frontier) + a_task
     if promise.captured is not None and math.isfinite(promise.captured):
         yield "saving", f"{promise.captured:.0%} of what could be saved by knowing each task's best worker beforehand"
     if promise.expected:
         yield "chance", "the policy tosses a coin for each task: what is promised is the mean over all tosses"
 
 
-def _with_interval(one: Interval) -> str:
+def _beside(one: Interval, frontier: str) -> str:
+    """A share of the frontier's, and how far it may be off."""
     if not math.isfinite(one.value):
-        return "an unknown share"
-    if not (math.isfinite(one.low) and math.isfinite(one.high)):
-        return f"{one.value:.1%}"
-    return f"{one.value:.1%} ({one.low:.1%} to {one.high:.1%})"
+        return f"an unknown share of {frontier}'s"
+    said = f"{one.value:.1%} of {frontier}'s"
+    known = math.isfinite(one.low) and math.isfinite(one.high) and one.low < one.high
+    return f"{said} (95% interval: {one.low:.1%} to {one.high:.1%})" if known else said
 
 
-def target_words(target: Target) -> str:
+def _target(target: Target) -> str:
     """The promise in a few signs, for a table."""
     if target.kind == "share":
-        return f"worth {target.quality:.4g} on {target.share or 0:.4g} of tasks"
+        return f"{target.quality:.4g} on {target.share or 0:.4g} of tasks"
     return f"mean quality {target.quality:.4g}"
 
 
@@ -106,14 +107,14 @@ _PROMISES = ("promise", "certified", "quality", "cost", "a task", "saving")
 _TAGS = ("tag", "certified", "tasks", "quality", "cost")
 
 
-def _promise_row(one: Promise, shown: Shown) -> tuple[str, ...]:
+def _promise_row(one: Promise) -> tuple[str, ...]:
     certified = "yes" if one.certified else f"no: {one.labels_needed:,} labels" if one.labels_needed else "no"
     return (
-        target_words(one.target),
+        _target(one.target),
         certified,
         _share(one.quality_ratio.value),
         _share(one.cost_ratio.value),
-        shown(nanos(one.cost)) if math.isfinite(one.cost) else "–",
+        dollars(nanos(one.cost)) if math.isfinite(one.cost) else "–",
         "–" if one.captured is None else _share(one.captured, places=0),
     )
 
@@ -141,8 +142,11 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 
 def label_lines(tasks: Sequence[TaskToLabel]) -> Iterator[str]:
     """Tasks worth labelling next, and why."""
-    yield click.style("Worth labelling next", bold=True)
-    yield from _table(("task", "why", "chance"), [(one.task_id, one.why, f"{one.probability:.3g}") for one in tasks])
+    yield click.style("Worth labelling next, drawn with this chance", bold=True)
+    rows = [(one.task_id, one.why, f"{one.probability:.3g}") for one in tasks[:MOST]]
+    yield from _table(("task", "why", "chance"), rows)
+    if len(tasks) > MOST:
+        yield f"  … and {len(tasks) - MOST:,} more (--json and --labels-out have them)"
 
 
 def _list(title: str, sentences: Sequence[str], wide: int) -> Iterator[str]:

@@ -222,13 +222,14 @@ def _tune(found: Evidence, wish: Wish) -> Tuned:
     with tuner():
         from orchestrion.tuning.tune import tune
     if wish.per_tag == ONLY_TAG:
-        wish = msgspec.structs.replace(wish, per_tag=_only_tag(found.outcomes()))
+        wish = msgspec.structs.replace(wish, per_tag=_only_tag(found.outcomes(), wish))
     return tune(found.outcomes(), wish, prices=found.prices, models=found.models)
 
 
-def _only_tag(outcomes: Iterable[Outcome]) -> str:
-    """The one key that tags have. Raises UsageError where there are none or several."""
-    keys = dict.fromkeys(key for outcome in outcomes for key in outcome.tags)
+def _only_tag(outcomes: Iterable[Outcome], wish: Wish) -> str:
+    """The one key that the tasks' tags have. Raises UsageError where there are none or several."""
+    wanted = (one for one in outcomes if wish.workload in (None, one.workload) and wish.step in (None, one.step))
+    keys = dict.fromkeys(key for outcome in wanted for key in outcome.tags)
     if len(keys) != 1:
         there = f"several: {', '.join(keys)}. Name one of them" if keys else "none"
         raise UsageError(f"--per-tag: which tag? These records have {there}.")
