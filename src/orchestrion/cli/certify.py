@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     short_help="Test an existing policy on fresh records: does it keep its promise?",
     epilog=examples(
         "orchestrion certify policies/tuned.json fresh.jsonl",
-        "orchestrion certify careful fresh.jsonl --target 0.9 --frontier frontier --out careful.json",
+        "orchestrion certify careful fresh.jsonl --target 0.9 --out careful.json",
     ),
 )
 @click.argument("policy", metavar="POLICY.json", shell_complete=policies)
