@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     "--target",
     type=float,
     callback=share,
-    help="The share of the frontier's quality that is to be kept (default: as its certificate says, else 0.95).",
+    help="The share of the frontier's mean quality to be kept (default: what its certificate promises, else 0.95).",
 )
 @click.option(
     "--confidence",
     type=float,
     callback=below_one,
-    help="How sure the promise is to be (default: as its certificate says, else 0.9).",
+    help="How sure the promise is to be (default: as its certificate is, else 0.9).",
 )
 @click.option(
     "--share",
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     "--frontier",
     metavar="WORKER",
     shell_complete=models,
-    help="Whose quality is the yardstick (default: as its certificate says, else the best).",
+    help="Whose quality is the yardstick (default: its certificate's, else the best).",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Where the test draws by chance.")
 @click.option(
@@ -96,12 +96,13 @@ def command(
             wanted = _target(before, target, confidence, share_)
             with tuner():
                 from orchestrion.tuning.certify import certify
-            seen = _Seen(found.outcomes(), before)
+            seen = _Seen(found.outcomes, before)
+            yardstick = frontier or (before.frontier if before else None)
             promise = certify(
                 saved,
                 seen,
                 wanted,
-                frontier=frontier or (before.frontier if before else None),
+                frontier=yardstick,
                 prices=found.prices,
                 models=found.models,
                 group_by=group_by,
@@ -113,8 +114,8 @@ def command(
 
             shown = found.shown(promise.certificate.workers if promise.certificate else seen.workers)
             result(
-                certified_lines(promise, saved.name, left_out=seen.used, wide=columns(), shown=shown),
-                lambda: certified_json(promise, left_out=seen.used),
+                certified_lines(promise, saved.name, yardstick, left_out=seen.used, wide=columns(), shown=shown),
+                lambda: certified_json(promise, yardstick, left_out=seen.used),
                 as_json=as_json,
             )
             if out:
@@ -124,9 +125,9 @@ def command(
 
 
 def _target(before: Certificate | None, target: float | None, confidence: float | None, share: float | None) -> Target:
-    """What is promised: as the policy's certificate says, where an option does not say otherwise."""
+    """What is promised: as the policy's certificate says, where the options do not. ``target`` alone is about the mean."""
     old = before.target if before else Target()
-    share = old.share if share is None else share
+    share = old.share if share is None and target is None else share
     return Target(
         kind="mean" if share is None else "share",
         quality=old.quality if target is None else target,
@@ -136,16 +137,16 @@ def _target(before: Certificate | None, target: float | None, confidence: float 
 
 
 class _Seen:
-    """Outcomes as they are read, with the tasks among them that a certificate was made on."""
+    """Outcomes as they are read, with the tasks among them that a certificate was made on. They can be read again."""
 
-    def __init__(self, outcomes: Iterable[Outcome], before: Certificate | None) -> None:
+    def __init__(self, outcomes: Callable[[], Iterable[Outcome]], before: Certificate | None) -> None:
         self._outcomes = outcomes
         self._fitted = frozenset(before.fitted if before else ())
         self.workers: set[str] = set()
         self._told: dict[str, bool] = {}
 
     def __iter__(self) -> Iterator[Outcome]:
-        for outcome in self._outcomes:
+        for outcome in self._outcomes():
             self.workers.add(outcome.worker)
             if outcome.task_id not in self._told:
                 self._told[outcome.task_id] = task_digest(outcome.task_id) in self._fitted

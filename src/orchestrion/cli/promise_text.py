@@ -165,15 +165,17 @@ def _tasks(count: int, which: str = "") -> str:
     return f"{count:,} {which}{'task' if count == 1 else 'tasks'}"
 
 
-def certified_lines(promise: Promise, name: str, *, left_out: int, wide: int, shown: Shown) -> Iterator[str]:
+def certified_lines(
+    promise: Promise, name: str, frontier: str | None, *, left_out: int, wide: int, shown: Shown
+) -> Iterator[str]:
     """The test of a policy that was there."""
     labels = promise.certificate.certified_on if promise.certificate else None
     if labels is not None:
         yield from _folded(f"{name}: tested on {_tasks(labels, 'labelled ')}.", wide)
     if left_out:
         yield from _folded(f"{_tasks(left_out)} left out: the policy was chosen or certified on them.", wide)
-    frontier = promise.certificate.frontier if promise.certificate else "the frontier"
-    yield from promise_lines(promise, frontier=frontier, wide=wide, shown=shown)
+    named = promise.certificate.frontier if promise.certificate else frontier or "the frontier"
+    yield from promise_lines(promise, frontier=named, wide=wide, shown=shown)
 
 
 # Data -------------------------------------------------------------------------------------------------------------
@@ -207,13 +209,13 @@ def tuned_json(tuned: Tuned) -> dict[str, Any]:
 _PLAIN = ("workers", "oracle", "notes", "advice", "label_next", "seconds")
 
 
-def certified_json(promise: Promise, *, left_out: int) -> dict[str, Any]:
+def certified_json(promise: Promise, frontier: str | None, *, left_out: int) -> dict[str, Any]:
     """The test of a policy that was there."""
     certificate = promise.certificate
     return {
         **promise_json(promise),
         "labels": certificate.certified_on if certificate else None,
-        "frontier": certificate.frontier if certificate else None,
+        "frontier": certificate.frontier if certificate else frontier,
         "left_out": left_out,
     }
 
