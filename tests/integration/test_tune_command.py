@@ -165,6 +165,7 @@ def test_without_records_the_projects_own_are_read(tuner, tmp_path):
 def test_the_only_tag_needs_no_name(tuner, tmp_path):
     say("tune", "records.jsonl", "--per-tag")
     assert tuner.wish.per_tag == "topic"
+    assert "records.jsonl is a file" in say("tune", "--per-tag", "records.jsonl", status=2)
     rows = [replace(one, tags={}) for one in ROWS]
     write_outcomes(tmp_path / "bare.jsonl", rows)
     assert "These records have none" in say("tune", "bare.jsonl", "--per-tag", status=2)

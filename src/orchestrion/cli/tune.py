@@ -163,6 +163,8 @@ def command(
     _refuse_labels_out(labels_out, label_next, records)
     if max_cost is not None and share is not None:
         raise UsageError("--max-cost asks for the best quality at a price, --share for a price at a quality. Give one.")
+    if per_tag and not records and Path(per_tag).is_file():
+        raise UsageError(f"--per-tag takes the word after it for a tag, and {per_tag} is a file. Write it first.")
     from orchestrion.tuning.facts import Wish
 
     wish = Wish(
