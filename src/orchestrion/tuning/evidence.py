@@ -7,7 +7,7 @@ much. Which test gives the bound depends on what there is: see ``Evidence.bound`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from orchestrion.tuning import betting, exact, sparse
 from orchestrion.tuning.bounds import clopper_pearson
 from orchestrion.tuning.drive import Driven, drive
 from orchestrion.tuning.learn import Floats
+from orchestrion.tuning.share import count_worse
+from orchestrion.tuning.share import p_value as share_p_value
 from orchestrion.tuning.table import Case
 
 
@@ -29,11 +31,13 @@ class Measured(NamedTuple):
     frontier_cost: Floats
 
 
-class Bound(NamedTuple):
-    """An upper bound on the share of the frontier's quality that a policy loses, and the test that gave it."""
+class Test(NamedTuple):
+    """A test of how much of the frontier's quality a policy loses. ``p_value(loss)``: of "it loses more"; ``bound(delta)``: the least
+    loss that can be promised with confidence 1 − delta."""
 
-    loss: float
     method: str
+    p_value: Callable[[float], float]
+    bound: Callable[[float], float]
 
 
 class Evidence:
@@ -51,39 +55,64 @@ class Evidence:
         """Put the policy's own ``next`` over every task."""
         return measure(policy, self.cases, self.frontier)
 
-    def bound(self, policy: Policy, delta: float, *, worth: float | None = None) -> Bound:
-        """How much the policy loses at most, with confidence 1 − ``delta``: of the frontier's mean quality, or, with ``worth``,
-        on how many tasks the answer is worth less than this share of the frontier's.
+    def test(self, policy: Policy, *, worth: float | None = None) -> Test:
+        """How much the policy loses: of the frontier's mean quality, or, with ``worth``, on how many tasks the answer is worth less than
+        this share of the frontier's.
 
-        The exact test where tasks are independent; bets where they come in groups; the sparse test where there are tasks without labels, whose
-        answers can be compared.
+        The exact test where tasks are independent; bets where they come in groups; the sparse test where there are tasks without labels
+        whose answers can be compared.
         """
         measured = self.measure(policy)
         if worth is not None:
-            worse = measured.quality < worth * measured.frontier - 1e-12
+            worse, tasks = count_worse(measured.quality, measured.frontier, rho=worth), len(self.cases)
             if self.grouped:
-                ones = np.ones(len(worse))
-                return Bound(self._bets(1.0 - worse, ones, delta), "betting, by group")
-            return Bound(clopper_pearson(int(worse.sum()), len(worse), delta).high, "binomial")
+                failed = measured.quality < worth * measured.frontier - 1e-12
+                return self._by_group(1.0 - failed, np.ones(tasks))
+            return Test(
+                "binomial",
+                lambda loss: float(share_p_value(worse, tasks, share=max(1 - loss, 1e-9))),
+                lambda delta: clopper_pearson(worse, tasks, delta).high,
+            )
         if self.grouped:
-            return Bound(self._bets(measured.quality, measured.frontier, delta), "betting, by group")
+            return self._by_group(measured.quality, measured.frontier)
         found = self._sparse(policy) if self.more else None
         if found is not None:
-            return Bound(sparse.loss_bound(found, delta), "exact, labels where answers differ")
-        counts = exact.count(measured.quality, measured.frontier, self._uniform(self.cases))
-        return Bound(exact.loss_bound(counts, delta), "exact")
+            seen = found
+            return Test(
+                "exact, labels where answers differ",
+                lambda loss: sparse.loss_p_value(seen, loss),
+                lambda delta: sparse.loss_bound(seen, delta),
+            )
+        uniform = np.array([_chance(self.seed, case) for case in self.cases])
+        counts = exact.count(measured.quality, measured.frontier, uniform)
+        return Test(
+            "exact",
+            lambda loss: float(exact.loss_p_value(counts, loss)),
+            lambda delta: exact.loss_bound(counts, delta),
+        )
 
-    def _bets(self, quality: Floats, frontier: Floats, delta: float) -> float:
+    def _by_group(self, quality: Floats, frontier: Floats) -> Test:
         groups = [case.group for case in self.cases]
-        low, high = 0.0, 1.0
-        while high - low > 1e-3:
-            middle = (low + high) / 2
-            bets = betting.clustered(betting.paired(quality, frontier, rho=1 - middle), groups)
-            low, high = (low, middle) if betting.p_value(bets) <= delta else (middle, high)
-        return high
 
-    def _uniform(self, cases: Sequence[Case]) -> Floats:
-        return np.array([_chance(self.seed, case) for case in cases])
+        def p_value(loss: float) -> float:
+            return betting.p_value(betting.clustered(betting.paired(quality, frontier, rho=max(1 - loss, 0.0)), groups))
+
+        def bound(delta: float) -> float:
+            low, high = 0.0, 1.0
+            while high - low > 1e-3 * high:
+                middle = (low + high) / 2
+                low, high = (low, middle) if p_value(middle) <= delta else (middle, high)
+            return high
+
+        return Test("betting, by group", p_value, bound)
+
+    def spared(self, policy: Policy) -> int:
+        """Tasks without labels that need none, since the policy's answer is the frontier's."""
+        return sum(self._same(case, drive(policy, case)) for case in self.more if not case.picked)
+
+    def _same(self, case: Case, driven: Driven) -> bool:
+        own = case.attempts[self.frontier, 0]
+        return driven.accepted is not None and bool(own.answer) and driven.accepted.answer == own.answer
 
     def _sparse(self, policy: Policy) -> sparse.Sparse | None:
         """Counts over all tasks with answers; None where answers cannot be compared, or labels were picked for other workers."""
@@ -101,8 +130,7 @@ class Evidence:
                 q = f = None  # it was picked by other workers' answers: for this policy it is no fair sample
             known = q is not None and f is not None
             level = _chance(self.seed, case)
-            same = driven.accepted is not None and driven.accepted.answer == own.answer
-            if same:
+            if self._same(case, driven):
                 if known and not case.picked:
                     checked += 1
                     right += f is not None and f > level

@@ -35,8 +35,8 @@ Cell = tuple[str, int]  # worker, sample
 class Case(NamedTuple):
     """One task with its recorded attempts, by worker and sample, and the true scores that are known.
 
-    ``group`` names what is not independent of it (its own id where tasks are not grouped); ``probability`` is the chance
-    with which its labels were asked for, 1 where everything was labelled or a fair part of it.
+    ``group`` names what is not independent of it (its own id where tasks are not grouped). ``picked``: the workers whose answers were
+    labelled because they differed (rows with a ``label_probability`` below 1); empty where labels came as they came.
     """
 
     key: TaskKey
@@ -44,18 +44,21 @@ class Case(NamedTuple):
     attempts: Mapping[Cell, Attempt]
     scores: Mapping[Cell, float]
     group: str
-    probability: float = 1.0
+    picked: frozenset[str] = frozenset()
 
 
 class Table(NamedTuple):
     """The tasks on which every worker was recorded. ``samples`` says how many samples of each worker there are on every task;
-    ``workers`` are in order of their mean cost. ``labelled`` tasks have a score of every attempt, ``unlabelled`` ones lack some."""
+    ``workers`` are in order of their mean cost. ``labelled`` tasks have a score of every attempt and were not picked; ``unlabelled`` are all others. ``models`` and ``prompts`` are what the
+    records say of the workers' model ids and of the step's instructions."""
 
     workers: tuple[str, ...]
     samples: Mapping[str, int]
     labelled: tuple[Case, ...]
     unlabelled: tuple[Case, ...]
     notes: tuple[str, ...]
+    models: Mapping[str, frozenset[str]] = {}
+    prompts: frozenset[str] = frozenset()
 
 
 class _Rows(NamedTuple):
@@ -96,14 +99,26 @@ def read_table(
         )
     cases = [_case(key, found, wanted, prices, group_by) for key, found in whole.items()]
     mean = {worker: math.fsum(case.attempts[worker, 0].spent for case in cases) for worker in chosen}
-    labelled = tuple(case for case in cases if len(case.scores) == len(wanted))
+    labelled = tuple(case for case in cases if len(case.scores) == len(wanted) and not case.picked)
     return Table(
         workers=tuple(sorted(chosen, key=lambda worker: (mean[worker], worker))),
         samples=samples,
         labelled=labelled,
-        unlabelled=tuple(case for case in cases if len(case.scores) < len(wanted)),
+        unlabelled=tuple(case for case in cases if len(case.scores) < len(wanted) or case.picked),
         notes=tuple(notes),
+        models={
+            worker: frozenset(
+                found.rows[worker, 0].model or "" for found in whole.values() if found.rows[worker, 0].model
+            )
+            for worker in chosen
+        },
+        prompts=frozenset(row.instructions for found in whole.values() for row in found.rows.values() if row.instructions),
     )
+
+
+def scored(case: Case, worker: str) -> float:
+    """What asking this worker alone gives on a labelled task: its score, 0 where a check refused the answer or there is none."""
+    return case.scores[worker, 0] if case.attempts[worker, 0].passed else 0.0
 
 
 def _by_task(
@@ -233,14 +248,14 @@ def _case(
     first = found.first
     rows = {cell: found.rows[cell] for cell in wanted}
     group = first.tags.get(group_by) if group_by else None
-    chances = [row.label_probability for row in rows.values() if row.score is not None and row.label_probability]
+    picked = {row.worker for row in rows.values() if row.label_probability is not None and row.label_probability < 1}
     return Case(
         key=key,
         task=Task(first.task_id, first.prompt, dict(first.tags), None, first.step or ""),
         attempts={cell: read_attempt(row, prices.get(row.worker)) for cell, row in rows.items()},
         scores=_scores(rows),
         group="\0".join(map(str, key)) if group is None else str(group),
-        probability=min(chances, default=1.0),
+        picked=frozenset(picked),
     )
 
 

@@ -17,7 +17,7 @@ from orchestrion.tuning.evidence import Evidence
 from orchestrion.tuning.facts import Point, Promise, Tuned, Wish, WorkerFacts
 from orchestrion.tuning.ground import Grounds
 from orchestrion.tuning.halves import Halves, split
-from orchestrion.tuning.promise import Bench, promise, promise_per_tag
+from orchestrion.tuning.promise import Tuning, promise
 from orchestrion.tuning.space import Space
 from orchestrion.tuning.table import Case, Table, read_table, scored
 
@@ -55,16 +55,15 @@ def tune(
     space = Space([*halves.fit, *halves.certify, *table.unlabelled], np.arange(len(halves.fit)), frontier, table.samples)
     aims = [_aim(target, wish, halves) for target in targets(wish)]
     found = paths(space, aims[0]) if len(halves.certify) >= n_min else []
-    bench = Bench(space, found, evidence, halves, grounds, n_min=n_min)
-    promises = [promise(bench, target, aim) for target, aim in zip(targets(wish), aims, strict=True)]
-    if wish.per_tag:
-        promises.insert(0, promise_per_tag(bench, targets(wish)[0], aims[0], wish.per_tag))
     everything = [*halves.fit, *halves.certify]
+    oracle = _oracle(frontier, table.workers, everything)
+    tuning = Tuning(space, found, evidence, halves, grounds, n_min, oracle.cost * 1e9)
+    promises = [promise(tuning, target, aim) for target, aim in zip(targets(wish), aims, strict=True)]
     return Tuned(
         promises=tuple(promises),
         frontier=_alone(frontier, everything),
         workers=tuple(_alone(worker, everything) for worker in table.workers),
-        oracle=_oracle(frontier, table.workers, everything),
+        oracle=oracle,
         points=_points(space, found, table.workers, promises[0]),
         labels=len(everything),
         fit=len(halves.fit),
@@ -74,9 +73,9 @@ def tune(
         n_min=n_min,
         seed=wish.seed,
         notes=(*table.notes, *halves.notes, *_not_best(frontier, wish, halves.fit, table.workers)),
-        advice=advice(bench, promises[0], aims[0]),
+        advice=advice(tuning, promises[0], aims[0]),
         seconds=time.perf_counter() - began,
-        label_next=tasks_to_label(bench, promises[0], wish.label_next),
+        label_next=tasks_to_label(tuning, promises[0], wish.label_next),
     )
 
 
