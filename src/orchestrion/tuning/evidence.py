@@ -50,10 +50,13 @@ class Evidence:
         self.frontier = frontier
         self.grouped = grouped
         self.seed = seed
+        self._measured: dict[int, tuple[Policy, Measured]] = {}
 
     def measure(self, policy: Policy) -> Measured:
-        """Put the policy's own ``next`` over every task."""
-        return measure(policy, self.cases, self.frontier)
+        """Put the policy's own ``next`` over every task; once for each policy."""
+        if id(policy) not in self._measured:
+            self._measured[id(policy)] = policy, measure(policy, self.cases, self.frontier)
+        return self._measured[id(policy)][1]
 
     def test(self, policy: Policy, *, worth: float | None = None) -> Test:
         """How much the policy loses: of the frontier's mean quality, or, with ``worth``, on how many tasks the answer is worth less than

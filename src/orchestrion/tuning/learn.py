@@ -32,17 +32,31 @@ AS_IS = frozenset({"tag", "answer", "text"})
 MOST_LEVERAGE = 0.95
 
 
-class Design:
-    """Signals of all tasks as a matrix, scaled by their penalties and centred on the fit half.
+class Matrix:
+    """Signals of all tasks by name, one row a task. ``beside`` adds columns: those of the prompt are worked out once."""
 
-    ``rows`` are the signals of each task, by name; ``fit`` the indices of those with labels to learn from, shape (n,).
+    def __init__(self, rows: Sequence[Mapping[str, float]]) -> None:
+        self.names, self.values = _matrix(rows)
+
+    def beside(self, rows: Sequence[Mapping[str, float]]) -> Matrix:
+        """The same rows with further signals, whose names are others."""
+        wider = Matrix(rows)
+        wider.names = [*self.names, *wider.names]
+        wider.values = sparse.hstack([self.values, wider.values], format="csr")
+        return wider
+
+
+class Design:
+    """Signals of all tasks, scaled by their penalties and centred on the fit half.
+
+    ``fit`` are the indices of the tasks with labels to learn from, shape (n,).
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, float]], fit: NDArray[np.intp]) -> None:
-        self.names, matrix = _matrix(rows)
+    def __init__(self, matrix: Matrix, fit: NDArray[np.intp]) -> None:
+        self.names = matrix.names
         self.fit = fit
-        self.scale = _scales(self.names, matrix[fit])
-        self._x = matrix @ sparse.diags_array(self.scale)
+        self.scale = _scales(self.names, matrix.values[fit])
+        self._x = matrix.values @ sparse.diags_array(self.scale)
         x_fit = self._x[fit]
         self._mean = np.asarray(x_fit.mean(axis=0)).ravel()
         shift = np.asarray(x_fit @ self._mean).ravel()

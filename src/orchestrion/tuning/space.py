@@ -28,7 +28,7 @@ from orchestrion.policy.combinators import fixed
 from orchestrion.policy.learned import deferral, scored_router
 from orchestrion.policy.protocol import Policy
 from orchestrion.policy.signals import signals
-from orchestrion.tuning.learn import Design, Floats, Learned, added, negated
+from orchestrion.tuning.learn import Design, Floats, Learned, Matrix, added, negated
 from orchestrion.tuning.table import Case
 
 Stage = tuple[tuple[str, int], ...]
@@ -95,8 +95,8 @@ class Space:
         self._stages: dict[Stage, Staged] = {}
 
     @cached_property
-    def _prompts(self) -> list[dict[str, float]]:
-        return [signals(case.task, forms=_PROMPT) for case in self.cases]
+    def _prompts(self) -> Matrix:
+        return Matrix([signals(case.task, forms=_PROMPT) for case in self.cases])
 
     @cached_property
     def _before(self) -> Design:
@@ -150,15 +150,15 @@ class Space:
     def _staged(self, stage: Stage) -> Staged:
         calls = calls_of(dict(stage))
         rows, quality, passed, spent = [], [], [], []
-        for case, prompt in zip(self.cases, self._prompts, strict=True):
+        for case in self.cases:
             attempts = [case.attempts[call.worker, call.sample] for call in calls]
             agreed = majority(attempts)
-            rows.append({**prompt, **signals(case.task, attempts, forms=_ANSWERS)})
+            rows.append(signals(case.task, attempts, forms=_ANSWERS))
             passed.append(bool(agreed))
             quality.append(_quality(case, agreed[0]) if agreed else 0.0)
             spent.append(sum(attempt.spent for attempt in attempts))
         gain = np.array(quality) - self.frontier_quality
-        design = Design(rows, self.fit)
+        design = Design(self._prompts.beside(rows), self.fit)
         learned = design.learn(np.stack([gain[self.fit], self.frontier_cost[self.fit]], axis=1))
         return Staged(gain, np.array(passed), np.array(spent, float) / self.unit, design, learned)
 
