@@ -48,15 +48,15 @@ def p_value(n11: int, n10: int, n01: int, p: float, rho: float, delta: float = 1
     high = 1.0 if n01 == m else float(betaincinv(n01 + 1, m - n01, 1 - REACH / 2))
     first = _at(np.array([min((n01 + 0.5) / (m + 1), end)]), m, most, v1, v3)
     if first + REACH > delta:
-        return first + REACH
+        return min(1.0, first + REACH)
     gammas = np.append(np.linspace(min(low, end), min(high, end), GAMMAS), [end] if low <= end <= high else [])
     return min(1.0, max(first, _at(gammas, m, most, v1, v3)) + REACH)
 
 
 def _at(gammas: Floats, m: int, most: Floats, v1: float, v3: float) -> float:
-    """The largest probability of the region, over shares of gains; v1 + v2 = v3 = p. Counts beyond 6.5 deviations are left out."""
+    """The largest probability of the region, over shares of gains; v1 + v2 = v3 = p. Counts beyond 5 deviations are left out."""
     gamma = np.clip(gammas, 1e-12, 1 - 1e-12)[:, None]
-    reach = 6.5 * np.sqrt(m * gamma * (1 - gamma)) + 12
+    reach = 5 * np.sqrt(m * gamma * (1 - gamma)) + 8
     k = np.floor(m * gamma - reach) + np.arange(int(2 * reach.max()) + 2)
     inside = (k >= 0) & (k <= m)
     k = np.clip(k, 0, m).astype(np.int64)

@@ -2,7 +2,7 @@
 
 Every workload is one set of recorded tasks, the workers compared on it and the frontier among them. Tasks that lack one of
 the workers (or samples that the worker's other tasks have) are left out; where a (task, worker, sample) occurs twice, the first is
-taken. What is used, and why:
+taken; a task's prompt is taken from whichever row of the file has it. What is used, and why:
 
 routellm_mmlu   Mixtral-8x7B -> GPT-4-1106: the pair of the RouteLLM paper. No text of answers, a subject as tag: routers only.
 routellm_gsm8k  the same pair on arithmetic. Full answers of one sample each (no parsed ones), no tag: length and prompt only.
@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from orchestrion.domain import Outcome
@@ -86,7 +87,7 @@ SPECS: Mapping[str, Spec] = {
 class Answers:
     """One worker's samples of every task: arrays of shape (tasks, samples).
 
-    ``score`` in [0, 1], ``cost`` in dollars, ``length`` in characters of the output. ``code`` numbers a task's answers so that equal
+    ``score`` in [0, 1], ``cost`` in dollars, ``length`` in tokens of the output. ``code`` numbers a task's answers so that equal
     numbers in one task, over all workers, are equal texts; -1 where there is no answer.
     """
 
@@ -97,7 +98,7 @@ class Answers:
 
     @property
     def samples(self) -> int:
-        return self.score.shape[1]
+        return int(self.score.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,9 +157,13 @@ def workload_of(name: str, rows: Sequence[Outcome], cheap: tuple[str, ...], fron
     """A workload from its rows: complete tasks, every worker's usual number of samples."""
     wanted = {*cheap, frontier}
     by_task: dict[str, dict[str, dict[int, Outcome]]] = defaultdict(lambda: defaultdict(dict))
+    prompts: dict[str, str] = {}  # not every worker's rows carry them
+    for row in rows:
+        if row.prompt:
+            prompts.setdefault(row.task_id, row.prompt)
     for row in rows:
         if row.worker in wanted:
-            by_task[row.task_id][row.worker].setdefault(row.sample, row)
+            by_task[row.task_id][row.worker].setdefault(row.sample, replace(row, prompt=prompts.get(row.task_id)))
     usual = {
         worker: Counter(len(found[worker]) for found in by_task.values() if worker in found).most_common(1)[0][0]
         for worker in wanted
@@ -201,7 +206,7 @@ def _answers(tasks: list[dict[str, list[Outcome]]]) -> dict[str, Answers]:
         worker: Answers(
             np.array([[row.score for row in found[worker]] for found in tasks], float),
             np.array([[row.cost_usd for row in found[worker]] for found in tasks], float),
-            np.array([[len(row.output or "") for row in found[worker]] for found in tasks], np.int64),
+            np.array([[row.output_tokens or 0 for row in found[worker]] for found in tasks], np.int64),
             np.array(codes[worker], np.int64),
         )
         for worker in tasks[0]
