@@ -46,6 +46,7 @@ class Figures:
     error: float
     certified: float
     captured: float
+    oracle: float
 
     def asdict(self) -> dict[str, object]:
         return asdict(self)
@@ -118,6 +119,7 @@ def figures(sample: Sample, name: str, labels: int, found: Sequence[Ratios], tar
         error=float(np.sqrt(broken * (1 - broken) / len(found))),
         certified=float(np.mean([one.certified for one in found])),
         captured=float((1 - cost.mean()) / (1 - best)) if best < 1 else 0.0,
+        oracle=best,
     )
 
 
