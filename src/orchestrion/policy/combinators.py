@@ -17,7 +17,18 @@ from functools import lru_cache, reduce
 from itertools import accumulate
 from typing import TypeAlias
 
-from orchestrion.domain import Accept, Ask, Attempt, Call, Decision, Failure, Funds, Message, Stop, StopKind, Task
+from orchestrion.domain import Accept, Ask, Attempt, Call, Decision, Funds, Message, Stop, Task
+from orchestrion.policy.asking import (
+    after,
+    answered,
+    calls_of,
+    gravest,
+    last,
+    majority,
+    refuse_names,
+    refused,
+    too_dear,
+)
 from orchestrion.policy.protocol import Policy, kind, load_policy
 
 PolicyLike: TypeAlias = Policy | str
@@ -41,15 +52,15 @@ class Fixed:
     _ask: Ask = field(init=False, repr=False, compare=False)  # the same each time: made once
 
     def __post_init__(self) -> None:
-        _refuse_names((self.worker,))
+        refuse_names((self.worker,))
         object.__setattr__(self, "_ask", Ask((Call(self.worker),)))
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
         calls = self._ask.calls
-        attempt = _last(history, calls[0]) if history else None
+        attempt = last(history, calls[0]) if history else None
         if attempt is None:
-            return self._ask if funds.pay(calls) else _too_dear(calls)
-        return Accept(attempt, attempt.confidence) if attempt.passed else _refused((attempt,))
+            return self._ask if funds.pay(calls) else too_dear(calls)
+        return Accept(attempt, attempt.confidence) if attempt.passed else refused((attempt,))
 
     def calls(self) -> Counter[str]:
         return Counter([self.worker])
@@ -71,32 +82,25 @@ class Agreement:
     def __post_init__(self) -> None:
         if not self.workers or not isinstance(self.workers, tuple):
             raise ValueError("workers must be a list of at least one name")
-        _refuse_names(self.workers)
+        refuse_names(self.workers)
         if not isinstance(self.samples, int) or self.samples < 1:
             raise ValueError(f"samples must be 1 or more, not {self.samples!r}")
         if not 0 <= self.accept <= 1:
             raise ValueError(f"accept must be between 0 and 1, not {self.accept!r}")
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:
-        calls = _calls(self.workers, self.samples)
-        found = [_last(history, call) for call in calls]
-        missing = tuple(call for call, attempt in zip(calls, found, strict=True) if attempt is None)
-        if missing:
-            return Ask(missing) if funds.pay(missing) else _too_dear(missing)
-        attempts = [attempt for attempt in found if attempt is not None]
-        groups: dict[str | None, list[Attempt]] = {}
-        for attempt in attempts:
-            if attempt.passed:
-                groups.setdefault(attempt.answer, []).append(attempt)
-        if not groups:
-            return _refused(tuple(attempts))
-        majority = max(groups.values(), key=len)  # the first of the largest: dicts keep order, max keeps the first
-        share = len(majority) / len(calls)
-        confidence = min(share, majority[0].confidence)
+        attempts = answered(_calls(self.workers, self.samples), history, funds)
+        if not isinstance(attempts, tuple):
+            return attempts
+        agreed = majority(attempts)
+        if not agreed:
+            return refused(attempts)
+        share = len(agreed) / len(attempts)
+        confidence = min(share, agreed[0].confidence)
         if confidence >= self.accept:
-            return Accept(majority[0], confidence)
-        agreed = f"{len(majority)} of {len(calls)} answers agree, {self.accept:.0%} are asked for"
-        return Stop(agreed, attempts=tuple(attempts))
+            return Accept(agreed[0], confidence)
+        short = f"{len(agreed)} of {len(attempts)} answers agree, {self.accept:.0%} are asked for"
+        return Stop(short, attempts=attempts)
 
     def calls(self) -> Counter[str]:
         return Counter(dict.fromkeys(self.workers, self.samples))
@@ -116,12 +120,10 @@ class Cascade:
         stops: list[Stop] = []
         for stage in self.stages:
             decision = stage.next(task, history, funds)
-            if isinstance(decision, Accept):
-                return _constrained(decision) if any(stop.kind == "funds" for stop in stops) else decision
-            if isinstance(decision, Ask):
-                return decision
+            if not isinstance(decision, Stop):
+                return after(stops, decision)
             stops.append(decision)
-        return _gravest(stops)
+        return gravest(stops)
 
     def calls(self) -> Counter[str]:
         return _sum(self.stages)
@@ -141,14 +143,12 @@ class Fallback:
         stops: list[Stop] = []
         for policy in self.policies:
             decision = policy.next(task, history, funds)
-            if isinstance(decision, Accept) and any(stop.kind == "funds" for stop in stops):
-                return _constrained(decision)
             if not isinstance(decision, Stop) or decision.kind == "rejected":
-                return decision
+                return after(stops, decision)
             stops.append(decision)
             if decision.kind == "checks":
                 break  # refused for good, unless somebody before could not be paid: with money, they may do better
-        return _gravest(stops)
+        return gravest(stops)
 
     def calls(self) -> Counter[str]:
         return _sum(self.policies)
@@ -222,22 +222,22 @@ class Corrected:
         if not isinstance(decision, Stop) or decision.kind != "checks":
             return decision
         tried = decision.attempts
-        refused = [a for a in tried if not a.failure and not a.passed and not a.broken]
-        if not refused:
+        wrong = [a for a in tried if not a.failure and not a.passed and not a.broken]
+        if not wrong:
             return decision
-        attempt = refused[-1]
+        attempt = wrong[-1]
         for _ in range(self.times):
             call = Call(attempt.call.worker, attempt.call.sample, (*attempt.call.added, *correction(attempt)))
-            answered = _last(history, call)
-            if answered is None:
-                return Ask((call,)) if funds.pay((call,)) else _too_dear((call,), tried)
-            if answered.passed:
-                return Accept(answered, answered.confidence)
-            tried = (*tried, answered)
-            if answered.failure or answered.broken:
+            again = last(history, call)
+            if again is None:
+                return Ask((call,)) if funds.pay((call,)) else too_dear((call,), tried)
+            if again.passed:
+                return Accept(again, again.confidence)
+            tried = (*tried, again)
+            if again.failure or again.broken:
                 break
-            attempt = answered
-        return _refused(tried[-1:], tried)
+            attempt = again
+        return refused(tried[-1:], tried)
 
     def calls(self) -> Counter[str]:
         asked = self.inner.calls()
@@ -357,7 +357,7 @@ def chance(*parts: str) -> float:
 
 @lru_cache(maxsize=1024)
 def _calls(workers: tuple[str, ...], samples: int) -> tuple[Call, ...]:
-    return tuple(Call(worker, sample) for sample in range(samples) for worker in workers)
+    return calls_of(dict.fromkeys(workers, samples))
 
 
 def _policies(policies: tuple[PolicyLike, ...]) -> tuple[Policy, ...]:
@@ -366,53 +366,8 @@ def _policies(policies: tuple[PolicyLike, ...]) -> tuple[Policy, ...]:
     return tuple(as_policy(policy) for policy in policies)
 
 
-def _refuse_names(workers: tuple[str, ...]) -> None:
-    """Names that no worker can have, and a name twice: its calls would be the same call."""
-    for i, worker in enumerate(workers):
-        if not isinstance(worker, str) or not worker:
-            raise ValueError(f"a worker's name is a text, not {worker!r}")
-        if worker in workers[:i]:
-            raise ValueError(f"{worker!r} is named twice: ask for more samples instead")
-
-
 def _identity(call: Call) -> tuple[str, int, str | None]:
     return (call.worker, call.sample, call.context)  # messages are mappings, which do not hash
-
-
-def _last(history: tuple[Attempt, ...], call: Call) -> Attempt | None:
-    for attempt in reversed(history):
-        if attempt.call == call:
-            return attempt
-    return None
-
-
-def _too_dear(calls: tuple[Call, ...], attempts: tuple[Attempt, ...] = ()) -> Stop:
-    asked = ", ".join(sorted({call.worker for call in calls}))
-    return Stop(f"the funds do not cover asking {asked}", "funds", attempts)
-
-
-def _refused(last: tuple[Attempt, ...], attempts: tuple[Attempt, ...] | None = None) -> Stop:
-    """Why none of the last was accepted: their failures where all failed, else what the checks said."""
-    tried = last if attempts is None else attempts
-    if all(attempt.failure for attempt in last):
-        kind: StopKind = "rejected" if any(attempt.rejected for attempt in last) else "failed"
-        return Stop("; ".join(_failed(a.call.worker, a.failure) for a in last if a.failure), kind, tried)
-    said = [f"{v.check}: {v.reason or 'not passed'}" for a in last for v in a.verdicts if not v.passed]
-    return Stop("; ".join(dict.fromkeys(said)), "checks", tried)
-
-
-def _failed(worker: str, failure: Failure) -> str:
-    return failure.message if failure.message.startswith(worker) else f"{worker}: {failure.message}"
-
-
-def _gravest(stops: list[Stop]) -> Stop:
-    """Of several stops the one to report: short funds first, since money can be added; then the last one's reason."""
-    gravest = next((stop for stop in stops if stop.kind == "funds"), stops[-1])
-    return Stop(gravest.reason, gravest.kind, tuple(attempt for stop in stops for attempt in stop.attempts))
-
-
-def _constrained(decision: Accept) -> Accept:
-    return Accept(decision.attempt, decision.confidence, constrained=True)
 
 
 def _sum(policies: tuple[Policy, ...]) -> Counter[str]:

@@ -102,7 +102,7 @@ def _load_value(item: Any, *, where: str) -> Any:
     if isinstance(item, list):
         return tuple(_load_value(one, where=f"{where}[{i}]") for i, one in enumerate(item))
     if isinstance(item, Mapping):
-        if "policy" in item:
+        if isinstance(item.get("policy"), str):  # a worker, tag or signal may be called "policy", too
             return load_policy(item, where=where)
         return {key: _load_value(one, where=f"{where}.{key}") for key, one in item.items()}
     return item
