@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -16,19 +18,24 @@ MOST = 2 / 3  # of a workload's tasks are labelled: the rest must be enough to j
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """Against the frontier, on the remaining tasks and on the whole population."""
+    """Against the frontier. ``rest``: on the remaining tasks; without it, on the whole population."""
 
     quality_rest: float
     cost_rest: float
-    quality: float
     cost: float
+    broken_rest: bool
+    broken: bool
     certified: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A method on a workload. Broken: the share of resamples whose true
-    quality ratio is below the target; ``error`` is its standard error. ``labels`` were asked for, ``used`` at most two thirds of the workload."""
+    """A method on a workload: cost ratios and mean quality ratio on the remaining tasks.
+
+    ``broken`` is the share of resamples whose policy truly keeps less than was promised (on all tasks; ``broken_rest`` on the remaining ones),
+    ``error`` its standard error. ``labels`` were asked for, ``used`` at most two thirds of the workload. ``captured`` is the share of
+    the hindsight oracle's saving, ``oracle`` its cost ratio.
+    """
 
     workload: str
     method: str
@@ -41,12 +48,14 @@ class Figures:
     mean: float
     low: float
     high: float
+    quality: float
     broken_rest: float
     broken: float
     error: float
     certified: float
     captured: float
     oracle: float
+    seconds: float
 
     def asdict(self) -> dict[str, object]:
         return asdict(self)
@@ -72,41 +81,42 @@ def stream(*parts: object) -> Rng:
     return np.random.default_rng([zlib.crc32(str(part).encode()) for part in parts])
 
 
-def judged(sample: Sample, decision: Decision) -> Ratios:
+def judged(sample: Sample, decision: Decision, target: float) -> Ratios:
     w = sample.workload
     rest = np.ones(len(w), bool)
     rest[sample.labelled] = False
     q, c = w.quality(w.frontier), w.cost(w.frontier)
+    value, yardstick = (decision.quality, q) if decision.kept is None else (decision.kept, np.ones(len(w)))
+    least = (decision.promised or target) - 1e-9
     return Ratios(
-        _ratio(decision.quality[rest], q[rest]),
-        _ratio(decision.cost[rest], c[rest]),
-        _ratio(decision.quality, q),
-        _ratio(decision.cost, c),
-        decision.certified,
+        quality_rest=_ratio(decision.quality[rest], q[rest]),
+        cost_rest=_ratio(decision.cost[rest], c[rest]),
+        cost=_ratio(decision.cost, c),
+        broken_rest=_ratio(value[rest], yardstick[rest]) < least,
+        broken=_ratio(value, yardstick) < least,
+        certified=decision.certified,
     )
 
 
 def run(
     name: str, method: Method, samples: Sequence[Sample], labels: int, target: float, delta: float, seed: int = 0
-) -> tuple[Figures, list[Ratios]]:
+) -> Figures:
     """All samples through a method."""
+    started = time.perf_counter()
     found = [
-        judged(sample, method(sample, stream("method", seed, i, name), target, delta))
+        judged(sample, method(sample, stream("method", seed, i, name), target, delta), target)
         for i, sample in enumerate(samples)
     ]
-    return figures(samples[0], name, labels, found, target, delta), found
-
-
-def figures(sample: Sample, name: str, labels: int, found: Sequence[Ratios], target: float, delta: float) -> Figures:
+    seconds = (time.perf_counter() - started) / len(samples)
+    best = judged(samples[0], oracle(samples[0], stream(), target, delta), target).cost
     cost = np.array([one.cost_rest for one in found])
-    broken = float(np.mean([one.quality < target - 1e-9 for one in found]))
-    best = judged(sample, oracle(sample, stream(), target, delta)).cost
+    broken = fmean(one.broken for one in found)
     low, median, high = np.quantile(cost, [0.1, 0.5, 0.9])
     return Figures(
-        workload=sample.workload.name,
+        workload=samples[0].workload.name,
         method=name,
         labels=labels,
-        used=len(sample.labelled),
+        used=len(samples[0].labelled),
         resamples=len(found),
         target=target,
         delta=delta,
@@ -114,12 +124,14 @@ def figures(sample: Sample, name: str, labels: int, found: Sequence[Ratios], tar
         mean=float(cost.mean()),
         low=float(low),
         high=float(high),
-        broken_rest=float(np.mean([one.quality_rest < target - 1e-9 for one in found])),
+        quality=fmean(one.quality_rest for one in found),
+        broken_rest=fmean(one.broken_rest for one in found),
         broken=broken,
         error=float(np.sqrt(broken * (1 - broken) / len(found))),
-        certified=float(np.mean([one.certified for one in found])),
+        certified=fmean(one.certified for one in found),
         captured=float((1 - cost.mean()) / (1 - best)) if best < 1 else 0.0,
         oracle=best,
+        seconds=seconds,
     )
 
 

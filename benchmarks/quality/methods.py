@@ -34,12 +34,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A policy's expected score and dollars on each task of the workload. ``certified``: more than what is free was certified."""
+    """A policy's expected score and dollars on each task of the workload. ``certified``: more than what is free was certified.
+
+    ``promised`` is the share of the frontier's quality that was promised (None: the target asked for). Where ``kept`` is given, the promise is
+    about the share of tasks instead, and ``kept`` is each task's chance of an answer that is as good as was promised.
+    """
 
     quality: Floats
     cost: Floats
     certified: bool
     words: str
+    promised: float | None = None
+    kept: Floats | None = None
 
 
 Method: TypeAlias = Callable[[Sample, Rng, float, float], Decision]

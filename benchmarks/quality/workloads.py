@@ -148,12 +148,17 @@ class Workload:
         return np.asarray((own == frontier) & (own >= 0), float)
 
 
-def load(names: Iterable[str] = tuple(SPECS), data: Path = DATA) -> dict[str, Workload]:
-    """The workloads of these names. Raises RecordsError where a file is missing, KeyError for a name that is unknown."""
-    return {name: _workload(name, SPECS[name], data) for name in names}
+def load(names: Iterable[str] = tuple(SPECS), data: Path = DATA, *, most: int = 0) -> dict[str, Workload]:
+    """The workloads of these names; of one with more than ``most`` tasks (0: no limit) a random part, the same in every run.
+
+    Raises RecordsError where a file is missing, KeyError for a name that is unknown.
+    """
+    return {name: _workload(name, SPECS[name], data, most) for name in names}
 
 
-def workload_of(name: str, rows: Sequence[Outcome], cheap: tuple[str, ...], frontier: str, tag: str) -> Workload:
+def workload_of(
+    name: str, rows: Sequence[Outcome], cheap: tuple[str, ...], frontier: str, tag: str, most: int = 0
+) -> Workload:
     """A workload from its rows: complete tasks, every worker's usual number of samples."""
     wanted = {*cheap, frontier}
     by_task: dict[str, dict[str, dict[int, Outcome]]] = defaultdict(lambda: defaultdict(dict))
@@ -172,6 +177,9 @@ def workload_of(name: str, rows: Sequence[Outcome], cheap: tuple[str, ...], fron
     for task, found in by_task.items():
         if all(len(found.get(worker, ())) >= usual[worker] for worker in wanted):
             kept[task] = {w: [one for _, one in sorted(found[w].items())][: usual[w]] for w in (*cheap, frontier)}
+    if 0 < most < len(kept):
+        chosen = set(np.random.default_rng(0).choice(list(kept), most, replace=False).tolist())
+        kept = {task: found for task, found in kept.items() if task in chosen}
     first = [found[frontier][0] for found in kept.values()]
     return Workload(
         name=name,
@@ -186,9 +194,9 @@ def workload_of(name: str, rows: Sequence[Outcome], cheap: tuple[str, ...], fron
     )
 
 
-def _workload(name: str, spec: Spec, data: Path) -> Workload:
+def _workload(name: str, spec: Spec, data: Path, most: int) -> Workload:
     rows = [row for row in _rows(data / f"{spec.file}.jsonl.zst") if row.workload == spec.recorded]
-    return workload_of(name, rows, spec.cheap, spec.frontier, spec.tag)
+    return workload_of(name, rows, spec.cheap, spec.frontier, spec.tag, most)
 
 
 @cache
