@@ -1,0 +1,1 @@
+"""What a certified policy costs, and how often a promise is broken: python -m benchmarks.quality."""

@@ -1,0 +1,187 @@
+"""The tuner as one of the methods: it reads the labelled rows, and its policy is judged by its own ``next`` over recorded attempts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
+from itertools import accumulate, pairwise, product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from benchmarks.quality.methods import Decision, Method, Rng, Sample, frontier_alone
+from benchmarks.quality.workloads import Floats, Workload
+from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Outcome, Task, usd
+from orchestrion.engine.step import Step
+from orchestrion.errors import RecordsError
+from orchestrion.policy.combinators import Mix
+from orchestrion.policy.protocol import Policy
+from orchestrion.workers.replay import recorded_cost, usage_of
+
+_READ = Step("replay")
+
+
+class Recorded(NamedTuple):
+    """A task with its recorded attempts and their true scores, by worker and sample."""
+
+    task: Task
+    attempts: Mapping[tuple[str, int], Attempt]
+    scores: Mapping[tuple[str, int], float]
+
+
+def tuned(sample: Sample, rng: Rng, target: float, delta: float, **wish: Any) -> Decision:
+    """``wish``: fields of the tuner's Wish, instead of the mean quality of ``target``."""
+    from orchestrion.tuning.tune import tune
+
+    from orchestrion.tuning.facts import Wish
+
+    w = sample.workload
+    asked: dict[str, Any] = {"target": target, "confidence": 1 - delta, "frontier": w.frontier, **wish}
+    try:
+        found = tune(rows(sample), Wish(**asked, seed=int(rng.integers(2**31))), prices={}, models={})
+    except RecordsError as refused:
+        return dataclasses.replace(frontier_alone(sample, rng, target, delta), words=str(refused))
+    promise = found.promises[0]
+    quality, cost, kept = expected(promise.policy, w, promise.target.quality)
+    by_share = promise.target.kind == "share"
+    return Decision(
+        quality,
+        cost,
+        promise.certified,
+        promise.words,
+        promised=promise.target.share if by_share else promise.target.quality,
+        kept=kept if by_share else None,
+    )
+
+
+def rows(sample: Sample) -> list[Outcome]:
+    """The rows of the labelled tasks, and those of the unlabelled ones without score and reference; a task drawn twice is two tasks."""
+    w = sample.workload
+    labelled = [
+        row if n == 0 else replace(row, task_id=f"{row.task_id}#{n}")
+        for i, n in _numbered(sample.labelled.tolist())
+        for row in w.rows[i]
+    ]
+    return labelled + [
+        replace(row, score=None, reference=None) for i in sample.unlabelled.tolist() for row in w.rows[i]
+    ]
+
+
+def _numbered(drawn: list[int]) -> Iterator[tuple[int, int]]:
+    """Each index with how often it was there before."""
+    seen: dict[int, int] = {}
+    for i in drawn:
+        yield i, seen.setdefault(i, 0)
+        seen[i] += 1
+
+
+def expected(policy: Policy, workload: Workload, worth: float) -> tuple[Floats, Floats, Floats]:
+    """Score, dollars and the chance of an answer worth ``worth`` of the frontier's on each task, over the policy's own chance."""
+    least = worth * workload.quality(workload.frontier) - 1e-9
+    quality, cost, kept = np.zeros((3, len(workload)))
+    for share, branch in branches(policy):
+        for i, recorded in enumerate(_recorded(workload)):
+            score, spent = driven(branch, recorded)
+            quality[i] += share * score
+            cost[i] += share * spent
+            kept[i] += share * (score >= least[i])
+    return quality, cost, kept
+
+
+def driven(policy: Policy, recorded: Recorded) -> tuple[float, float]:
+    """True score (a stop is worth 0) and dollars of one task. Raises KeyError where an answer is asked for that nobody recorded."""
+    history: tuple[Attempt, ...] = ()
+    while isinstance(decision := policy.next(recorded.task, history, UNLIMITED), Ask):
+        history += tuple(recorded.attempts[call.worker, call.sample] for call in decision.calls)
+    spent = usd(sum(attempt.spent for attempt in history))
+    if not isinstance(decision, Accept):
+        return 0.0, spent
+    call = decision.attempt.call
+    return recorded.scores[call.worker, call.sample], spent
+
+
+def branches(policy: Policy) -> list[tuple[float, Policy]]:
+    """The policies without chance that it may be, each with its probability. Mixes of one salt draw one number."""
+    edges: dict[str, set[float]] = {}
+    for mix in _mixes(policy):
+        edges.setdefault(mix.salt, {0.0, 1.0}).update(min(edge, 1.0) for edge in accumulate(mix.shares))
+    spans = [[(salt, a, b) for a, b in pairwise(sorted(found)) if b > a] for salt, found in edges.items()]
+    return [
+        (prod(b - a for _, a, b in chosen), _fixed(policy, {salt: (a + b) / 2 for salt, a, b in chosen}))
+        for chosen in product(*spans)
+    ]
+
+
+def _mixes(part: Any) -> Iterator[Mix]:
+    if isinstance(part, Mix):
+        yield part
+    if isinstance(part, Mapping):
+        part = tuple(part.values())
+    if isinstance(part, tuple):
+        for one in part:
+            yield from _mixes(one)
+    elif isinstance(part, Policy):
+        yield from _mixes(_fields(part))
+
+
+def _fixed(part: Any, draws: Mapping[str, float]) -> Any:
+    """The policy as it is where its mixes draw these numbers."""
+    if isinstance(part, Mix):
+        edges = list(accumulate(part.shares))
+        n = next((i for i, edge in enumerate(edges) if draws[part.salt] < edge), len(edges) - 1)
+        return _fixed(part.policies[n], draws)
+    if isinstance(part, Mapping):
+        return {key: _fixed(one, draws) for key, one in part.items()}
+    if isinstance(part, tuple):
+        return tuple(_fixed(one, draws) for one in part)
+    return type(part)(**_fixed(_fields(part), draws)) if isinstance(part, Policy) else part
+
+
+def _fields(policy: Policy) -> dict[str, Any]:
+    """What a policy's dataclass is made of: what its JSON carries."""
+    return {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy) if field.init}  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=4)
+def _recorded(workload: Workload) -> list[Recorded]:
+    found = []
+    for rows in workload.rows:
+        first = rows[0]
+        task = Task(first.task_id, first.prompt, dict(first.tags), None, first.step or "")
+        found.append(
+            Recorded(
+                task,
+                {(row.worker, row.sample): _attempt(row) for row in rows},
+                {(row.worker, row.sample): row.score or 0.0 for row in rows},
+            )
+        )
+    return found
+
+
+def _attempt(row: Outcome) -> Attempt:
+    """As a replay makes it."""
+    output = row.output if row.output is not None else row.answer or ""
+    value, answer, problems = _READ.read(output, row.answer, None)
+    cost = recorded_cost(row, None)
+    return Attempt(
+        Call(row.worker, row.sample),
+        output,
+        value,
+        answer,
+        None,
+        problems,
+        usage_of(row),
+        cost,
+        row.latency_s or 0.0,
+    )
+
+
+TUNED: Mapping[str, Method] = {
+    "orchestrion": tuned,
+    "orchestrion .90": lambda sample, rng, target, delta: tuned(sample, rng, 0.9, delta),
+    "orchestrion share": partial(tuned, share=0.9),
+    "orchestrion tenth": partial(tuned, max_cost=0.1),
+}
