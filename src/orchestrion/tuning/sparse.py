@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from orchestrion.tuning.bounds import clopper_pearson
 from orchestrion.tuning.exact import NUISANCE_MISS, ROUNDING, WINDOW, Counts, at_most, binomial, over_interval
