@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from orchestrion.tuning.bounds import clopper_pearson
 from orchestrion.tuning.exact import NUISANCE_MISS, ROUNDING, WINDOW, Counts, at_most, binomial, over_interval
@@ -124,9 +123,11 @@ class _Test:
         return np.sqrt(inner + (r * self.k) ** 2 * level)
 
     def _tail(self, observed: float, a: float) -> float:
-        """The largest tail over shares of gains, for one level of the frontier where answers are the same."""
+        """The largest tail over shares of gains, for one level of the frontier where answers are the same; 0 where no null has it."""
         n, gains = self.k, self.seen.counts.gains
         most = self._most_gains(a)
+        if most < 0:
+            return 0.0
         ends = clopper_pearson(gains, n, NUISANCE_MISS / 2)
         g = over_interval(min(ends.low, most), min(ends.high, most), GAIN_POINTS)
         half = np.ceil(WINDOW * np.sqrt(n * g * (1 - g)).max()) + 5
@@ -147,10 +148,10 @@ class _Test:
         return float(((weight * inside).sum(1) + 1 - weight.sum(1)).max())
 
     def _most_gains(self, a: float) -> float:
-        """The g at which harms and gains fill all: h(g) = 1 − g."""
+        """The g at which harms and gains fill all, h(g) = 1 − g; below 0 where harms alone could not use up the slack."""
         r, beta = self.r, self.beta
         scale = 1 - r + r * beta
-        return float(np.clip((scale - r * (self.odds * a + beta)) / (scale + 1 - r * beta), 0, 1))
+        return (scale - r * (self.odds * a + beta)) / (scale + 1 - r * beta)
 
     def _levels(self, a: float) -> list[tuple[float, float]]:
         """Nodes of â: the binomial's values in about equal parts, each at its mean."""
