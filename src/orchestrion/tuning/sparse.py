@@ -2,8 +2,8 @@
 
 Where policy and frontier give the same answer their scores are the same, whatever they are. So of N tasks with answers, K of them with answers that
 differ, labels are worth most among the K. Two random samples are labelled: k of the K, and, for the frontier's level, n of the N − K. With
-600 answers of which a quarter differ, 120 + 30 labels certify a policy of loss .013 for ρ = .95 twice as often as 150 at random do (80 % against 41 %). Labels that were
-all drawn at random gain nothing from more answers: for those take exact.py, and settle which before looking at scores.
+600 answers of which a quarter differ, 120 + 30 labels certify a policy of loss .013 for ρ = .95 twice as often as 150 at random do (80 % against 41 %).
+Labels that were all drawn at random gain nothing from more answers: for those take exact.py, and settle which before looking at scores.
 
 Per task that differs, with shares h of harms, g of gains, b of both right; a: how often the frontier is right where answers are the same; o = (1 − d)/d
 such tasks for each one that differs. The loss of quality is at least r (as in exact.py; r = (1 − ρ)/p for a diluted policy) iff
