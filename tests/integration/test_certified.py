@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import apsw
 import msgspec
@@ -32,9 +33,7 @@ answer = Step("answer", "Answer in a word.", policy="frontier")
 
 
 def scripted(name="cheap", *, model="openai-chat:gpt-mini", price=(10**8, 4 * 10**8, None, None)):
-    worker = ScriptedWorker(name, lambda request: f"{name}'s answer", price=Price(*price))
-    worker.model = model
-    return worker
+    return ScriptedWorker(name, lambda request: f"{name}'s answer", price=Price(*price), model=model)
 
 
 def certified(by="cheap", *, checks=(), name="tuned", of=answer, **changed):
@@ -132,7 +131,7 @@ def test_the_ground_of_a_worker_of_the_settings_is_seen_through_its_wrappers(mon
         "plain": {"model": "openai-chat:gpt-mini", "price": {"input": 0.1, "output": 0.4}, "bound": 1.5},
         "made-up": {"model": "simulated", "price": {"input": 1, "output": 2, "cache_read": 0.5}},
     }
-    staff = Staff(Settings(models=models), [echo()], tracing=Tracing(), proceed=lambda: None)
+    staff = Staff(Settings.model_validate({"models": models}), [echo()], tracing=Tracing(), proceed=lambda: None)
     assert ground_of(staff["plain"]) == Ground(model="openai-chat:gpt-mini", price=(10**8, 4 * 10**8, None, None))
     assert ground_of(staff["made-up"]) == Ground(model="simulated", price=(10**9, 2 * 10**9, 5 * 10**8, None))
     assert ground_of(staff["w"]).model is None
@@ -141,7 +140,7 @@ def test_the_ground_of_a_worker_of_the_settings_is_seen_through_its_wrappers(mon
 def test_a_frontier_that_cannot_be_asked_any_more_is_no_reason():
     """The policy does not ask it; that its price is not known any more must not stop those who do not need it."""
     models = {"local": {"model": "openai-chat:nobody-knows-it", "base_url": "http://localhost:1/v1"}}
-    staff = Staff(Settings(models=models), [scripted()], tracing=Tracing(), proceed=lambda: None)
+    staff = Staff(Settings.model_validate({"models": models}), [scripted()], tracing=Tracing(), proceed=lambda: None)
     assert void(certified(workers={"cheap": MEASURED, "local": MEASURED}), answer, staff) == ()
 
 
@@ -295,14 +294,12 @@ class Word(BaseModel):
 
 
 async def test_outcomes_tell_which_model_answered_and_under_which_instructions(open_app, tmp_path):
-    failing = ScriptedWorker("cheap", [WorkerFailed("busy", "no room")])
-    failing.model = "openai-chat:gpt-mini"
+    failing = ScriptedWorker("cheap", [WorkerFailed("busy", "no room")], model="openai-chat:gpt-mini")
     asked = Step("asked", "Say it.", policy=cascade("cheap", "frontier"), checks=[judge("judge", "polite")])
     worker, polite = (
         scripted("frontier", model="openai-chat:gpt-max"),
-        ScriptedWorker("judge", lambda _: '{"score": 5}'),
+        ScriptedWorker("judge", lambda _: '{"score": 5}', model="anthropic:judge"),
     )
-    polite.model = "anthropic:judge"
     async with open_app(failing, worker, polite) as o:
         await o.run(asked, "q", id="r")
         rows = {row.worker: row for row in o.outcomes()}
@@ -340,7 +337,7 @@ async def test_a_worker_that_says_nothing_of_itself_has_no_model(open_app):
         return text.upper()
 
     strange = echo("v")
-    strange.model = 7  # a program's own attribute, which is no name
+    strange.model = 7  # type: ignore[assignment]  # a program's own attribute, which is no name
     async with open_app(strange) as o:
         await o.run(shout, "a")
         await o.run(Step("s", policy="v"), "a")
@@ -348,7 +345,7 @@ async def test_a_worker_that_says_nothing_of_itself_has_no_model(open_app):
 
 
 def test_the_prompt_digest_tells_instructions_and_output_type():
-    prompts = [
+    prompts: list[Step[Any]] = [
         Step("s", "a"),
         Step("s", "b"),
         Step("s", "a", output=Word),
