@@ -146,8 +146,13 @@ def test_the_settings_say_prices_and_models(tuner, tmp_path):
     )
     said = say("tune", "records.jsonl").stdout
     assert tuner.prices["cheap"].output == 2_000_000_000
-    assert tuner.models == {"cheap": "simulated", "frontier": "simulated"}
+    assert tuner.models == {}  # simulated ones are no models
     assert "$0.0000481 (simulated) a task" in said
+    (tmp_path / "orchestrion.yaml").write_text(
+        "models:\n  cheap: {model: simulated}\n  frontier: {model: 'openai-chat:x', price: {input: 1, output: 2}}\n"
+    )
+    assert "(simulated)" not in say("tune", "records.jsonl").stdout
+    assert tuner.models == {"frontier": "openai-chat:x"}
 
 
 def test_without_records_the_projects_own_are_read(tuner, tmp_path):
@@ -156,7 +161,7 @@ def test_without_records_the_projects_own_are_read(tuner, tmp_path):
     say("run", "shop/workflow.py:support", "shop/tasks.jsonl", "--config", "shop/orchestrion.yaml", "--batch", "one")
     say("tune", "--config", "shop/orchestrion.yaml", "--step", "triage")
     assert {one.worker for one in tuner.outcomes} == {"cheap", "frontier"}
-    assert set(tuner.prices) == set(tuner.models) == {"cheap", "frontier"}
+    assert set(tuner.prices) == {"cheap", "frontier"}
     say("tune", "--config", "shop/orchestrion.yaml", "--batch", "none")
     assert tuner.outcomes == []
     assert "--batch" in say("tune", "records.jsonl", "--batch", "one", status=2)
