@@ -251,9 +251,16 @@ def test_what_is_not_certified_says_why_and_is_no_failure(tuner):
     tuner.found = replace(TUNED, promises=(REFUSED, CERTIFIED))
     said = say("tune", "records.jsonl", "--share", "0.9").stdout
     assert "Not certified: on at least 0.9 of the tasks the answer is worth 0.95 of the frontier's" in said
-    assert REFUSED.reason in said
-    assert "About 260 labelled tasks would probably do." in said
+    assert f"Why: {REFUSED.reason} About 260 labelled tasks would probably do.\n" in said
     assert "The policy: Ask frontier for every task." in said
+
+
+def test_a_price_at_which_nothing_can_be_promised_is_said(tuner):
+    tuner.found = replace(TUNED, promises=(replace(REFUSED, target=Target(quality=-0.0)), CERTIFIED))
+    said = say("tune", "records.jsonl", "--max-cost", "0.01").stdout
+    assert "at least 50 are needed for a promise with confidence 0.9" in said
+    assert "Not certified: no quality can be promised at this cost." in said
+    assert "  best at this cost  no: 260" in said
 
 
 def test_a_policy_of_chance_is_called_so(tuner):
