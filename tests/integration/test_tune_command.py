@@ -235,7 +235,10 @@ def test_the_text_says_feasibility_first_and_then_the_promise(tuner):
     said = say("tune", "records.jsonl").stdout
     lines = said.splitlines()
     assert lines[0].startswith("120 labelled tasks; at least 50 are needed for 0.95 with confidence 0.9")
-    assert "30 of them chose the policy, 90 others tested it. 40 more tasks without a label; 29" in lines[0]
+    assert (
+        "30 of them chose the policy, 90 others tested it. Of 40 more tasks, without a label or picked to get one, 29"
+        in lines[0]
+    )
     assert lines[2] == "Certified: the mean quality is at least 0.95 of the frontier's, with confidence 0.9."
     assert lines[3] == "The policy: Ask cheap twice. Where both answers agree, accept them; else ask frontier."
     assert lines[4] == "  quality  98.1% of frontier's (95% interval: 95.3% to 100.4%)"

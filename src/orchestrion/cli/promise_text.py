@@ -56,8 +56,8 @@ def feasibility(tuned: Tuned) -> str:
         said += f" {tuned.fit:,} of them chose the policy, {tuned.certify:,} others tested it."
     if tuned.unlabelled:
         said += (
-            f" {_tasks(tuned.unlabelled, 'more ')} without a label; {tuned.spared:,} of them needed none, because the "
-            "answers are the same."
+            f" Of {_tasks(tuned.unlabelled, 'more ')}, without a label or picked to get one, {tuned.spared:,} needed none: "
+            "the answers are the same."
         )
     return said
 
