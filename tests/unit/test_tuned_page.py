@@ -241,3 +241,8 @@ def test_the_best_at_a_cost_is_said_as_that_where_it_is_not_certified():
 )
 def test_a_target_has_as_many_decimals_as_it_was_given(value, shown):
     assert promised.whole(value).replace(NBSP, " ") == shown
+
+
+def test_simulated_dollars_are_said_to_be_simulated():
+    assert "so is every dollar on this page" in render(TUNED, simulated=True)
+    assert "simulated" not in render(TUNED)

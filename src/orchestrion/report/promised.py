@@ -134,8 +134,8 @@ def feasibility(tuned: Tuned) -> str:
         said.append(f"{tuned.fit:,} of them chose the policies, the {tuned.certify:,} others tested them.")
     if tuned.unlabelled:
         said.append(
-            f"{counted(tuned.unlabelled, 'more task has', 'more tasks have')} answers and no label; {tuned.spared:,} of them needed none, because "
-            "the answers are the same."
+            f"Of {counted(tuned.unlabelled, 'more task', 'more tasks')} without a label, or picked to get one, {tuned.spared:,} needed none: the "
+            "answers are the same."
         )
     return " ".join(said)
 
