@@ -63,13 +63,17 @@ def _cell(cell: tuple[int, str], wanted: argparse.Namespace) -> list[Figures]:
     ]
 
 
+def heading_of_versions() -> str:
+    """Python and the libraries that figures depend on."""
+    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+
+
 def _heading(wanted: argparse.Namespace) -> str:
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
         f"Mean quality >= {wanted.target} of the frontier's, delta {wanted.delta}, {wanted.resamples} resamples, seed {wanted.seed}"
         f"{', with unlabelled rows' if wanted.unlabelled else ''}. Cost: ratio to the frontier's, on the remaining tasks.\n"
-        f"Broken: truly below what was promised, on all tasks of the workload / on the remaining ones; s: seconds a decision, judged. "
-        f"Python {platform.python_version()}, {libraries}"
+        "Broken: truly below what was promised, on all tasks of the workload / on the remaining ones; s: seconds a decision, judged.\n"
+        + heading_of_versions()
     )
 
 
@@ -107,8 +111,8 @@ def _macro(rows: Sequence[Figures]) -> str:
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__, formatter_class=raw)
-    parser.add_argument("--workloads", type=_among(SPECS), default=list(SPECS), help=", ".join(SPECS))
-    parser.add_argument("--methods", type=_among(EVERY), default=list(METHODS), help=", ".join(EVERY))
+    parser.add_argument("--workloads", type=among(SPECS), default=list(SPECS), help=", ".join(SPECS))
+    parser.add_argument("--methods", type=among(EVERY), default=list(METHODS), help=", ".join(EVERY))
     parser.add_argument("--labels", type=lambda text: [int(n) for n in text.split(",")], default=[150, 400])
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--target", type=float, default=0.95)
@@ -124,7 +128,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _among(known: Iterable[str]) -> Callable[[str], list[str]]:
+def among(known: Iterable[str]) -> Callable[[str], list[str]]:
     """A parser of names with commas between them."""
     names = list(known)
 
