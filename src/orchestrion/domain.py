@@ -360,7 +360,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A recorded attempt, perhaps with its true score: the evidence that tuning, replay and reports read.
 
     One line of a JSONL file. ``score`` in [0, 1] is truth only; what a check says is a verdict. ``context`` is None
-    for the plain task. Unknown values are None.
+    for the plain task. ``model`` is the worker's model id then, ``instructions`` the step's ``prompt_digest``. Unknown values
+    are None.
     """
 
     workload: str | None = None
@@ -393,6 +394,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     constrained: bool | None = None
     cached: bool | None = None
     label_probability: float | None = None
+    model: str | None = None
+    instructions: str | None = None
 
     def _repr_html_(self) -> str:
         from orchestrion.markup import card  # notebooks only

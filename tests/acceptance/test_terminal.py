@@ -349,6 +349,8 @@ def completed(folder, line, breaks=":="):
         ("orchestrion run workflow.py:support tasks.jsonl --policy triage=", ["careful"]),
         ("orchestrion demo --live --cheap ", ["cheap", "frontier"]),
         ("orchestrion replay x.jsonl --policy c", ["careful"]),
+        ("orchestrion tune x.jsonl --workers cheap,", ["cheap,frontier"]),
+        ("orchestrion certify c", ["careful"]),
         ("orchestrion runs show nope", []),
     ],
 )

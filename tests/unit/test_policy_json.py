@@ -24,6 +24,7 @@ from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.saved import read_policy, write_policy
 from orchestrion.errors import PolicyError
 from orchestrion.policy.combinators import mix
+from orchestrion.policy.learned import deferral, scored_router
 from orchestrion.policy.protocol import _KINDS, dump_policy, load_policy
 
 EACH_KIND = [
@@ -36,6 +37,8 @@ EACH_KIND = [
     corrected(cascade("a", "b"), times=2),
     retried("a", times=3),
     best_effort(retried(corrected("a"))),
+    deferral({"b": 2, "a": 1}, {"share": 2.5, "verdict:a:schema": 1}, least=0.5, otherwise="c"),
+    scored_router({"one": -1, "text:17": 0.25, "tag:policy=x": 3}, least=0, above="a", below=cascade("b", "c")),
 ]
 
 
@@ -44,6 +47,14 @@ def test_every_kind_survives_json(policy):
     text = json.dumps(dump_policy(policy))
     assert load_policy(json.loads(text)) == policy
     assert json.dumps(dump_policy(load_policy(json.loads(text)))) == text
+
+
+def test_a_worker_or_a_tag_may_be_called_policy():
+    for policy in (
+        deferral({"policy": 1}, {"agree:policy": 1}, least=0, otherwise="b"),
+        router("kind", {"policy": "a"}, otherwise="b"),
+    ):
+        assert load_policy(json.loads(json.dumps(dump_policy(policy)))) == policy
 
 
 def test_no_kind_is_left_out_above():

@@ -34,6 +34,7 @@ from orchestrion.engine.workflow import Runner, Start, one_step
 from orchestrion.errors import WorkerFailed
 from orchestrion.journal.codec import decode_calls, encode_calls
 from orchestrion.policy.combinators import Mix, chance, mix
+from orchestrion.policy.learned import deferral, scored_router
 from orchestrion.policy.protocol import dump_policy, load_policy
 from orchestrion.telemetry import Tracing
 from orchestrion.testing import MemoryJournal, MemoryLedger, ScriptedWorker
@@ -42,6 +43,22 @@ from orchestrion.workers.replay import ReplayWorker
 WORKERS = "abcd"
 BOUND = 100  # of every call, so that sums are easy to read
 NAMES = st.sampled_from(WORKERS)
+
+
+SCORES = st.dictionaries(
+    st.sampled_from(["one", "tag:kind=x", "share", "distinct", "answer:x", *(f"length:{w}" for w in WORKERS)])
+    | st.sampled_from([f"{form}:{w}" for form in ("share", "agree", "asked", "cost", "empty") for w in WORKERS])
+    | st.sampled_from([f"verdict:{w}:looks" for w in WORKERS]),
+    st.floats(-3, 3),
+    max_size=4,
+)
+
+
+def _deferral(workers, score, least, otherwise):
+    """What looks at a worker that is asked only afterwards is refused: leave that out."""
+    later = otherwise.calls().keys() - workers.keys()
+    seen = {name: value for name, value in score.items() if not later.intersection(name.split(":"))}
+    return deferral(workers, seen, least=least, otherwise=otherwise)
 
 
 def _wraps(inner):
@@ -55,6 +72,13 @@ def _wraps(inner):
         st.builds(lambda p, n: corrected(p, times=n), inner, times),
         st.builds(lambda p, n: retried(p, times=n), inner, times),
         inner.map(best_effort),
+        st.builds(_deferral, st.dictionaries(NAMES, times, min_size=1, max_size=3), SCORES, st.floats(-2, 2), inner),
+        st.builds(
+            lambda value, a, b: scored_router({"tag:kind=x": value}, least=0.5, above=a, below=b),
+            st.floats(-2, 2),
+            inner,
+            inner,
+        ),
     )
 
 

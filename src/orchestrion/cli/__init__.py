@@ -31,6 +31,8 @@ COMMANDS = {
     "outcomes": ("orchestrion.cli.outcomes", "Export recorded outcomes, label them, import others' logs."),
     "judge": ("orchestrion.cli.judge", "Test a judge against people's labels before you trust it."),
     "replay": ("orchestrion.cli.replay", "A policy over recorded outcomes, at no cost."),
+    "tune": ("orchestrion.cli.tune", "The cheapest policy that keeps a promised quality, from recorded outcomes."),
+    "certify": ("orchestrion.cli.certify", "A policy tested on fresh records: does it keep its promise?"),
     "report": ("orchestrion.cli.report", "One page for people who do not speak tokens: of a batch, a run or a replay."),
     "completion": ("orchestrion.cli.completion", "Tab completion for bash, zsh and fish."),
 }

@@ -84,6 +84,13 @@ def models(ctx: click.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offered
+def listed_models(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """The next name of a list with commas."""
+    before, comma, _ = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in _settings(ctx).models if name not in before.split(",")]
+
+
+@_offered
 def policies(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Names of the settings' policies; where the command has a workflow, for each step of its file: STEP=NAME."""
     names = list(_settings(ctx).policies)

@@ -171,7 +171,8 @@ def _write(out: Path, drawn: Drawn, labels: Labels, *, blind: bool, content: Con
             else f" (record: {content.record} in the settings keeps no texts of ended runs)"
         )
         raise UsageError(f"there is no answer to label{kept}. --batch and --step may be too narrow.")
-    columns, rows = sheet(drawn, labels, blind=blind)
+    sampled = f"{drawn.chosen} of {drawn.questions}"
+    columns, rows = sheet(drawn.items, labels, sampled=lambda _: sampled, blind=blind)
     try:
         out.write_bytes(write_table(columns, rows))
     except OSError as error:

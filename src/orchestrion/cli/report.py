@@ -84,7 +84,9 @@ def command(
     else:
         report = asyncio.run(_of_runs(batch, run_id, frontier=frontier, config=config))
     if out or not as_json:
-        _write(out or Path("report.html"), report)
+        from orchestrion.report.page import render
+
+        write_page(out or Path("report.html"), render(report))
     if as_json:
         from orchestrion.report.facts import plain
 
@@ -165,11 +167,9 @@ def _of_replay(
     )
 
 
-def _write(out: Path, report: Report) -> None:
-    """The page, as a whole or not at all. Raises UsageError."""
-    from orchestrion.report.page import render
-
-    page = render(report).encode()
+def write_page(out: Path, text: str) -> None:
+    """A page, as a whole or not at all. Raises UsageError."""
+    page = text.encode()
     if str(out) == "-":
         write_bytes(page)
         return

@@ -34,12 +34,12 @@ from orchestrion.engine.holding import MOST, NOTHING, Held, is_amount, plan, sec
 from orchestrion.engine.review import put, waits
 from orchestrion.engine.scope import Parted, Waits, here
 from orchestrion.errors import FundsExhausted, RunBusy, RunCancelled, StepFailed, UsageError, WorkerFailed
-from orchestrion.journal.protocol import Key
+from orchestrion.journal.protocol import Basis, Key
 from orchestrion.ledger.accounts import Amounts
 from orchestrion.ledger.overruns import OVERRUN
 from orchestrion.ledger.protocol import Posting
 from orchestrion.workers.people import Person
-from orchestrion.workers.protocol import NotSent, margin_of
+from orchestrion.workers.protocol import NotSent, margin_of, model_of
 
 if TYPE_CHECKING:
     from orchestrion.engine.execution import Execution
@@ -62,7 +62,8 @@ def _note(site: Site, history: tuple[Attempt, ...], held: list[Held]) -> None:
     if execution.short:
         execution.went_on(here().path)
     noted = [(one.hold, one.call) for one in held]
-    execution.log.ask(site.key, turn, site.digest, None if turn else site.input, noted)
+    basis = Basis(site.step.prompt_digest, tuple([(one.call.worker, model_of(one.worker)) for one in held]))
+    execution.log.ask(site.key, turn, site.digest, None if turn else site.input, noted, basis)
     site.turn = turn + 1
     for one in held:
         if isinstance(one.worker, Person):
@@ -363,7 +364,8 @@ class Asker:
         turns = count(memory.turns if memory else 0)
 
         def note(held: list[Held]) -> None:
-            log.ask(key, next(turns), digest(text), text.decode(), [(one.hold, one.call) for one in held])
+            basis = Basis(None, tuple([(one.call.worker, model_of(one.worker)) for one in held]))
+            log.ask(key, next(turns), digest(text), text.decode(), [(one.hold, one.call) for one in held], basis)
 
         try:
             [held] = await secured(site, [plan(site, call, request)], note, ())

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from orchestrion.checks.mending import mend_json
 from orchestrion.checks.protocol import Check, as_check, refuse_namesakes
-from orchestrion.domain import COMPLETE, SCHEMA, WITHHELD, Call, Message, Request, Task, Verdict
+from orchestrion.domain import COMPLETE, SCHEMA, WITHHELD, Call, Message, Request, Task, Verdict, digest
 from orchestrion.engine.scope import here
 from orchestrion.policy.combinators import PolicyLike, as_policy
 from orchestrion.policy.protocol import Policy
@@ -96,6 +96,11 @@ class Step(Generic[T]):
     def output_schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of the output; None for a text."""
         return self._adapter.json_schema() if self._adapter else None
+
+    @cached_property
+    def prompt_digest(self) -> str:
+        """Tells the prompt that surrounds its tasks from another: instructions, and the schema that a worker is given."""
+        return digest(to_json([self.instructions, self.schema]))
 
     def __call__(self, value: Any) -> Awaitable[T]:
         """Perform the step on a value: any JSON value, pydantic model or dataclass. The key is allotted now."""

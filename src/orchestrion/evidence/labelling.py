@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -89,12 +89,28 @@ def draw(items: Callable[[], Iterable[Item]], *, sample: int, seed: int, step: s
     return Drawn(found, len(chosen), len(questions))
 
 
-def sheet(drawn: Drawn, labels: Labels, *, blind: bool) -> tuple[list[str], Iterator[list[str]]]:
-    """Column names, and a row for each item. ``blind`` leaves out who answered."""
+def of_tasks(items: Iterable[Item], chances: Mapping[tuple[str | None, str], float], *, step: str | None) -> list[Item]:
+    """Every answer to some tasks, by (workload, task id), in the order in which the tasks are named."""
+    place = {key: i for i, key in enumerate(chances)}
+
+    def key(item: Item) -> tuple[str | None, str]:
+        return item.outcome.workload, item.outcome.task_id
+
+    found = [item for item in items if key(item) in place and (not step or item.question.step == step)]
+    return sorted(found, key=lambda item: (place[key(item)], item.id))  # by id, as above
+
+
+def sheet(
+    items: Iterable[Item], labels: Labels, *, sampled: Callable[[Item], str], blind: bool = False
+) -> tuple[list[str], Iterator[list[str]]]:
+    """Column names, and a row for each item. ``sampled`` says by what chance an item is here: "5 of 20", or 0.25.
+
+    ``blind`` leaves out who answered.
+    """
     columns = [name for name in COLUMNS if not (blind and name == "worker")]
 
     def rows() -> Iterator[list[str]]:
-        for item in drawn.items:
+        for item in items:
             o, said = item.outcome, labels.scores.get(item.hold)
             row = {
                 "id": item.id,
@@ -106,7 +122,7 @@ def sheet(drawn: Drawn, labels: Labels, *, blind: bool) -> tuple[list[str], Iter
                 "score": "" if said is None or said.score is None else f"{said.score:g}",
                 "reference": _text(o.reference),
                 "comment": (said.comment if said else None) or "",
-                "sampled": f"{drawn.chosen} of {drawn.questions}",
+                "sampled": sampled(item),
             }
             yield [row[name] for name in columns]
 
@@ -252,9 +268,13 @@ def _score(text: str) -> float | None:
 
 
 def _chance(text: str) -> float | None:
-    """Chosen of how many, as a probability."""
+    """Chosen of how many, or a decimal, as a probability."""
     match = re.fullmatch(r"\s*(\d+) of (\d+)\s*", text)
-    return int(match[1]) / int(match[2]) if match and int(match[2]) >= int(match[1]) > 0 else None
+    if match:
+        return int(match[1]) / int(match[2]) if int(match[2]) >= int(match[1]) > 0 else None
+    match = re.fullmatch(r"\s*'?([01]|[01]?[.,]\d+)\s*", text)  # a spreadsheet may write 0,25 for it
+    chance = float(match[1].replace(",", ".")) if match else 0.0
+    return chance if 0 < chance <= 1 else None
 
 
 def _text(reference: object) -> str:

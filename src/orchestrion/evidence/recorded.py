@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     """One call that a step made: its attempt, or None where it was in flight when a process died.
 
     ``posted`` is the entry that closed its hold: its kind and amount; None while the hold is open. ``review`` is the
-    question that it is, where a person was asked.
+    question that it is, where a person was asked. ``model`` and ``instructions``: see Outcome.
     """
 
     scope: str
@@ -41,6 +41,8 @@ class Asked(NamedTuple):
     digest: str
     whole: bool
     """Whether the attempt's texts are still those that were answered."""
+    model: str | None
+    instructions: str | None
 
 
 def calls_of(database: Database, no: int) -> list[Asked]:
@@ -51,8 +53,9 @@ def calls_of(database: Database, no: int) -> list[Asked]:
     asked: list[Asked] = []
     inputs: dict[tuple[str, str, int], str | None] = {}
     reviews = Reviews(database).of_run(no)
-    for scope, step, n, turn, input_digest, stored, calls in database.read(sql["asks"], (no,)):
+    for scope, step, n, turn, input_digest, stored, calls, instructions, models in database.read(sql["asks"], (no,)):
         inputs.setdefault((scope, step, n), unpack(stored))
+        models_then = from_json(models) if models else {}
         for hold, call in decode_calls(calls):
             row = attempts.get(hold)
             if row is None and hold not in posts and not database.read(sql["held"], (hold,)):
@@ -73,6 +76,8 @@ def calls_of(database: Database, no: int) -> list[Asked]:
                     reviews.get(hold),
                     input_digest,
                     row is None or whole(row[5]),
+                    models_then.get(call.worker),
+                    instructions,
                 )
             )
     asked.sort(key=lambda one: one.hold)
@@ -190,6 +195,8 @@ def _of_run(
             selected_by=chosen.get(asked.step),
             constrained=asked.accepted == 2,
             label_probability=judged.chance,
+            model=asked.model,
+            instructions=asked.instructions,
         )
         yield Recorded(asked, question, outcome, kept)
 

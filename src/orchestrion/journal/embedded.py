@@ -24,12 +24,13 @@ from orchestrion.journal.codec import (
     unpack,
     whole,
 )
-from orchestrion.journal.protocol import Key, NewRun, RunRecord, StepMemory
+from orchestrion.journal.protocol import Basis, Key, NewRun, RunRecord, StepMemory
 from orchestrion.store.database import Database
 from orchestrion.store.queries import queries
 
 WRITES = (
     "claim",
+    "basis",
     "ask",
     "attempt",
     "judged",
@@ -49,10 +50,28 @@ def statements() -> dict[str, str]:
     return {name: sql[name] for name in WRITES}
 
 
+class Bases:
+    """What this process has asked under so far. Each basis is one row, and the Asks carry its number: they are thousands."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._numbers: dict[Basis, int] = {}
+
+    def number(self, basis: Basis) -> int:
+        """The number of a basis; its row goes into the commit of the first Ask that carries it."""
+        no = self._numbers.get(basis)
+        if no is None:
+            no = self._numbers[basis] = self._database.serial()
+            models = {worker: model for worker, model in basis.models if model}
+            self._database.writer.put("basis", (no, basis.instructions, to_json(models).decode()))
+        return no
+
+
 class EmbeddedRunLog:
     """The journal of one run. Two lists of remembered rows are read when a run is resumed, none when it starts."""
 
     __slots__ = (
+        "_bases",
         "_batch",
         "_database",
         "_forgot",
@@ -68,8 +87,9 @@ class EmbeddedRunLog:
         "signals",
     )
 
-    def __init__(self, database: Database, no: int, run_id: str, account: str) -> None:
+    def __init__(self, database: Database, bases: Bases, no: int, run_id: str, account: str) -> None:
         self._database = database
+        self._bases = bases
         self._writer = database.writer
         self.no = no
         self.id = run_id
@@ -92,7 +112,7 @@ class EmbeddedRunLog:
         attempts = {row[0]: row for row in read(sql["attempts"], (self.no,))}
         self._memory = {}
         asks = read(sql["asks"], (self.no,))
-        for i, (scope, step, n, _turn, input_digest, stored, calls) in enumerate(asks):
+        for i, (scope, step, n, _turn, input_digest, stored, calls, *_) in enumerate(asks):
             key = Key(scope, step, n)
             memory = self._memory.setdefault(key, StepMemory(input_digest, unpack(stored)))
             reopened = self._reopened if i < self._reopened else 0
@@ -108,8 +128,17 @@ class EmbeddedRunLog:
         # A check's own asks are read with it.
         return sorted(key for key in self._memory if "~" not in key.scope and (scope is None or key.scope == scope))
 
-    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
-        self._writer.put("ask", (self.no, key.scope, key.step, key.n, turn, digest, pack(input), encode_calls(calls)))
+    def ask(
+        self,
+        key: Key,
+        turn: int,
+        digest: str,
+        input: str | None,
+        calls: list[tuple[int, Call]],
+        basis: Basis | None = None,
+    ) -> None:
+        row = (self.no, key.scope, key.step, key.n, turn, digest, pack(input), encode_calls(calls))
+        self._writer.put("ask", (*row, self._bases.number(basis) if basis else None))
 
     def attempt(self, attempt: Attempt, *, checked: bool) -> None:
         body = encode_body(attempt, checked=checked)
@@ -158,6 +187,7 @@ class EmbeddedJournal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = database.writer
+        self._bases = Bases(database)
         self._sql = queries("journal")
 
     def find(self, run_id: str) -> RunRecord | None:
@@ -168,7 +198,7 @@ class EmbeddedJournal:
         return _run_record(self._database.read(self._sql["find"], (run_id,))[0])
 
     def start(self, new: NewRun) -> EmbeddedRunLog:
-        log = EmbeddedRunLog(self._database, self._database.serial(), new.id, new.account)
+        log = EmbeddedRunLog(self._database, self._bases, self._database.serial(), new.id, new.account)
         now = time.time()
         tags = to_json(dict(new.tags)).decode() if new.tags else None
         reference = None if new.reference is None else to_json(new.reference).decode()
@@ -200,7 +230,7 @@ class EmbeddedJournal:
             raise RunBusy(
                 f"run '{run_id}' is being performed by another process. Wait for it, or end that process first."
             )
-        log = EmbeddedRunLog(self._database, no, run_id, taken[0][9])
+        log = EmbeddedRunLog(self._database, self._bases, no, run_id, taken[0][9])
         log._mine = True
         log.remember(cost=taken[0][-1])
         return log

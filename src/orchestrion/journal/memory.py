@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrion.domain import Attempt, Call
 from orchestrion.errors import UsageError
-from orchestrion.journal.protocol import FUNDS, Key, NewRun, RunRecord, StepMemory, done_future
+from orchestrion.journal.protocol import FUNDS, Basis, Key, NewRun, RunRecord, StepMemory, done_future
 
 
 @dataclass(slots=True)
@@ -76,7 +76,15 @@ class MemoryRunLog:
             return []
         return sorted(key for key in self._left if "~" not in key.scope and (scope is None or key.scope == scope))
 
-    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
+    def ask(
+        self,
+        key: Key,
+        turn: int,
+        digest: str,
+        input: str | None,
+        calls: list[tuple[int, Call]],
+        basis: Basis | None = None,  # evidence is read from databases only
+    ) -> None:
         self.asks.setdefault(key, []).append((digest, input, calls))
 
     def attempt(self, attempt: Attempt, *, checked: bool) -> None:

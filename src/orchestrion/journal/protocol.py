@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -52,6 +52,14 @@ class StepMemory:
     forgotten: int = 0
     before: dict[int, int] = field(default_factory=dict)
     short: bool = False
+
+
+class Basis(NamedTuple):
+    """What an Ask was made under: the digest of its step's instructions and output schema (None for what a check asks), and
+    (worker, model id) of each of its calls."""
+
+    instructions: str | None
+    models: tuple[tuple[str, str | None], ...]
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +128,15 @@ class RunLog(Protocol):
         """
         ...
 
-    def ask(self, key: Key, turn: int, digest: str, input: str | None, calls: list[tuple[int, Call]]) -> None:
+    def ask(
+        self,
+        key: Key,
+        turn: int,
+        digest: str,
+        input: str | None,
+        calls: list[tuple[int, Call]],
+        basis: Basis | None = None,
+    ) -> None:
         """Note calls that are about to be made, each with its hold; none where there was no money, and the code went on."""
         ...
 

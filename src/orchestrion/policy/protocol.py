@@ -60,6 +60,8 @@ def _shown(policy: object) -> str:
 
 def dump_policy(policy: object) -> Any:
     """A policy as plain JSON values. Raises PolicyError for one whose class is not registered with ``kind``."""
+    if isinstance(policy, str | int | float | None):  # most of what there is: not to be held against a protocol
+        return policy
     if isinstance(policy, tuple | list):
         return [dump_policy(item) for item in policy]
     if isinstance(policy, Mapping):

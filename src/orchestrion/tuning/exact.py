@@ -136,9 +136,9 @@ def _tail(counts: Counts, r: float) -> float:
     possible = (k >= 0) & (k <= m)
     k = np.where(possible, k, 0)
     most = np.floor(r * (m - k) + k - observed * _deviation(k, m, r) + ROUNDING)  # harms that are still as extreme
-    weight = np.where(possible, _binomial(k, m, gammas[:, None]), 0)
+    weight = np.where(possible, binomial(k, m, gammas[:, None]), 0)
     harmful = np.minimum((r + gammas * (1 - r)) / (1 - gammas), 1)[:, None]  # P(harm | not a gain)
-    inside = (weight * _at_most(most, m - k, harmful)).sum(1)
+    inside = (weight * at_most(most, m - k, harmful)).sum(1)
     return min(1.0, float((inside + 1 - weight.sum(1)).max()) + NUISANCE_MISS)
 
 
@@ -147,9 +147,7 @@ def _nuisance(gains: int, m: int, r: float) -> Floats:
     low = special.betaincinv(gains, m - gains + 1, NUISANCE_MISS / 2) if gains else 0.0
     high = special.betaincinv(gains + 1, m - gains, 1 - NUISANCE_MISS / 2) if gains < m else 1.0
     most = (1 - r) / (2 - r)
-    # on the scale of arcsin √γ the tail is about equally smooth everywhere
-    ends = np.arcsin(np.sqrt([min(low, most), min(high, most)]))
-    return np.sin(np.linspace(ends[0], ends[1], NUISANCE_POINTS)) ** 2
+    return over_interval(min(low, most), min(high, most), NUISANCE_POINTS)
 
 
 def _deviation(k: Floats | np.float64, m: int, r: float) -> Floats:
@@ -159,14 +157,20 @@ def _deviation(k: Floats | np.float64, m: int, r: float) -> Floats:
     return np.sqrt(m * (r**2 * np.maximum(1 - b - g, 0) + (1 - r) ** 2 * b + g))
 
 
-def _binomial(k: Floats, n: int, share: Floats) -> Floats:
+def over_interval(low: float, high: float, points: int) -> Floats:
+    """Shares from low to high, evenly on the scale of arcsin √share, on which tails of binomials are about equally smooth everywhere."""
+    ends = np.arcsin(np.sqrt([low, high]))
+    return np.sin(np.linspace(ends[0], ends[1], points)) ** 2
+
+
+def binomial(k: Floats, n: int, share: Floats) -> Floats:
     """P(Bin(n, share) = k)."""
     ways = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
     log: Floats = ways + special.xlogy(k, share) + special.xlog1py(n - k, -share)
     return np.exp(log)
 
 
-def _at_most(k: Floats, n: Floats, share: Floats) -> Floats:
+def at_most(k: Floats, n: Floats, share: Floats) -> Floats:
     """P(Bin(n, share) ≤ k); 0 for k below 0, 1 for k at least n."""
     inner = (k >= 0) & (k < n)
     tail = special.betainc(np.where(inner, n - k, 1), np.where(inner, k + 1, 1), 1 - share)

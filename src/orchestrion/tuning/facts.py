@@ -13,6 +13,34 @@ from orchestrion.policy.protocol import Policy
 PointKind: TypeAlias = Literal["worker", "policy", "frontier", "chosen", "oracle"]
 
 
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a tuning.
+
+    ``target`` is a share of the frontier's mean quality, kept with ``confidence``; both in (0, 1]. ``share``: instead, on
+    this share of the tasks the answer is to be worth ``target`` of the frontier's. ``per_tag``: each value of this tag is
+    promised for itself, family-wise. ``max_cost``: instead, the best quality that can be certified at this share of the frontier's cost.
+
+    ``frontier`` and ``workers`` are names in the records (None and (): the tuner chooses among all that are there).
+    ``group_by``: tasks with one value of this tag are one unit. ``step`` and ``workload`` choose records where there are
+    several. ``batch``: promise it of a batch of so many tasks, and not of all traffic like the labelled tasks. ``label_next``:
+    so many tasks to name that are worth labelling next.
+    """
+
+    target: float = 0.95
+    confidence: float = 0.9
+    frontier: str | None = None
+    workers: tuple[str, ...] = ()
+    seed: int = 0
+    share: float | None = None
+    per_tag: str | None = None
+    max_cost: float | None = None
+    group_by: str | None = None
+    step: str | None = None
+    workload: str | None = None
+    batch: int | None = None
+    label_next: int = 0
+
+
 class Interval(msgspec.Struct, frozen=True):
     """A figure and its 95 % interval (bootstrap over tasks, or over users where tasks are grouped)."""
 
@@ -81,13 +109,23 @@ class TagPromise(msgspec.Struct, frozen=True, kw_only=True):
     words: str
 
 
+class TaskToLabel(msgspec.Struct, frozen=True, kw_only=True):
+    """A task whose label would help most. ``probability`` is the chance with which it was drawn, to be kept with its label."""
+
+    workload: str | None
+    task_id: str
+    probability: float
+    why: str
+
+
 class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     """A whole tuning. ``promises``: the one asked for first, then others for comparison; each holds by itself.
 
     ``labels`` counts labelled tasks, ``fit`` and ``certify`` how they were split; ``unlabelled`` tasks with answers and no
     score, ``spared`` those of them that needed no label, because the answers are the same. ``n_min`` is the fewest labelled tasks that could
     certify the first promise; ``notes`` are findings about the records (duplicates, tasks left out, workers left out, a frontier
-    that is not the best …), ``advice`` what would make the result better, each one sentence.
+    that is not the best …), ``advice`` what would make the result better, each one sentence. ``label_next`` are the tasks that
+    ``Wish.label_next`` asked for.
     """
 
     promises: tuple[Promise, ...]
@@ -105,3 +143,4 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     advice: tuple[str, ...]
     seconds: float
+    label_next: tuple[TaskToLabel, ...] = ()

@@ -66,6 +66,7 @@ class OpenAIWire:
         self.price: Price | None = price
         self._price = price
         self._model = model
+        self.model = f"openai-chat:{model}"
         self._session = session
         self._url = (base_url or OPENAI).rstrip("/") + "/chat/completions"
         # OpenAI's own models take max_completion_tokens (reasoning included); what speaks like OpenAI knows max_tokens.

@@ -35,7 +35,8 @@ MOST_TOKENS = 2**40
 class Worker(Protocol):
     """Whoever can answer a Request.
 
-    It may say more of itself: ``tokens(request)``, see ``tokens_bound``; ``margin``, see ``margin_of``.
+    It may say more of itself: ``tokens(request)``, see ``tokens_bound``; ``margin``, see ``margin_of``; ``model``, see
+    ``model_of``.
     """
 
     @property
@@ -116,6 +117,13 @@ def margin_of(worker: Worker) -> float:
     """By what a worker's bound is raised: ``bound`` of a model in the settings, or the ``margin`` that a worker of the user's
     own says it has."""
     return float(getattr(worker, "margin", 1.0))
+
+
+def model_of(worker: Worker) -> str | None:
+    """Which model answers under a worker's name, as "KIND:NAME": what a worker says it has as its ``model``; None where it
+    says nothing."""
+    model = getattr(worker, "model", None)
+    return model if isinstance(model, str) else None
 
 
 def refuse_extra(worker: str, kind: str, request: Request) -> None:

@@ -52,6 +52,7 @@ class ProviderWorker:
         self._price = price
         self._kind = kind
         self._id = model
+        self.model = f"{kind}:{model}"
         self._base_url = base_url
         self._key = key
         self.max_output = max_output

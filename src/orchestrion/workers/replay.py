@@ -39,24 +39,25 @@ class ReplayWorker:
         if record.failure:
             cost = recorded_cost(record, self.price)
             raise WorkerFailed(record.failure.split(":")[0], record.failure, billed="no", cost=cost)
-        return Reply(
-            record.output if record.output is not None else record.answer or "",
-            usage=usage_of(record),
-            cost=recorded_cost(record, self.price),
-            answer=record.answer,
-            verdicts=tuple(
-                Verdict(
-                    name,
-                    bool(v["passed"]),
-                    float(v.get("score", v["passed"])),
-                    v.get("reason"),
-                    nanos(repr(v["cost_usd"])) if "cost_usd" in v else 0,
-                    bool(v.get("broken")),
-                )
-                for name, v in (record.verdicts or {}).items()
-            ),
-            latency_s=record.latency_s or 0.0,
-        )
+        return recorded_reply(record, self.price)
+
+
+def recorded_reply(record: Outcome, price: Price | None) -> Reply:
+    """What was answered, with the verdicts that were recorded; one without a score counts as 1 or 0, as it passed or not."""
+    verdicts = []
+    for name, said in (record.verdicts or {}).items():
+        passed, score = bool(said.get("passed", True)), said.get("score")
+        cost = nanos(repr(said.get("cost_usd") or 0))
+        known = float(passed) if score is None else float(score)
+        verdicts.append(Verdict(name, passed, known, said.get("reason"), cost, bool(said.get("broken"))))
+    return Reply(
+        record.output if record.output is not None else record.answer or "",
+        usage=usage_of(record),
+        cost=recorded_cost(record, price),
+        answer=record.answer,
+        verdicts=tuple(verdicts),
+        latency_s=record.latency_s or 0.0,
+    )
 
 
 def usage_of(record: Outcome) -> Usage:

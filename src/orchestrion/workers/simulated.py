@@ -22,6 +22,8 @@ CHARACTERS_PER_TOKEN = 4
 class SimulatedWorker:
     """``answers`` maps (step, task id) to the right output; ``latency_s`` is how long an answer takes."""
 
+    model = "simulated"
+
     def __init__(
         self,
         name: str,

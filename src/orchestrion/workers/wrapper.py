@@ -1,9 +1,9 @@
-"""What features that wrap a worker have in common: its name, its price and its bound are the inner one's."""
+"""What features that wrap a worker have in common: its name, its price, its bound and its model are the inner one's."""
 
 from __future__ import annotations
 
 from orchestrion.domain import Money, Price, Request
-from orchestrion.workers.protocol import Worker, margin_of, tokens_bound
+from orchestrion.workers.protocol import Worker, margin_of, model_of, tokens_bound
 
 
 class Wrapper:
@@ -23,6 +23,10 @@ class Wrapper:
     @property
     def margin(self) -> float:
         return margin_of(self._worker)
+
+    @property
+    def model(self) -> str | None:
+        return model_of(self._worker)
 
     def bound(self, request: Request) -> Money:
         return self._worker.bound(request)

@@ -4,7 +4,10 @@ values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?, ?, ?)
 on conflict (id) do nothing;
 
 -- name: ask
-insert into ask (run, scope, step, n, turn, digest, input, calls) values (?, ?, ?, ?, ?, ?, ?, ?);
+insert into ask (run, scope, step, n, turn, digest, input, calls, basis) values (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: basis
+insert into basis (no, instructions, models) values (?, ?, ?);
 
 -- name: attempt
 insert into attempt (hold, worker, cost, accepted, output, body) values (?, ?, ?, ?, ?, ?);
@@ -58,7 +61,8 @@ select id, status, owner from run where batch = ?;
 select reopened from run where no = ?;
 
 -- name: asks
-select scope, step, n, turn, digest, input, calls from ask where run = ? order by rowid;
+select scope, step, n, turn, digest, input, calls, instructions, models from ask left join basis on basis.no = ask.basis
+where run = ? order by ask.rowid;
 
 -- name: attempts
 select t.hold, t.worker, t.cost, t.accepted, t.output, t.body

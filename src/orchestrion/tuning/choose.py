@@ -1,0 +1,109 @@
+"""Which policy to try to certify: the one whose certificate is expected to save most, judged by the fit half alone."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from orchestrion.tuning.learn import Floats
+from orchestrion.tuning.space import CHEAP, MOST_WORKERS, Path, Space, Structure
+
+TRUST = 30.0
+"""The models' own expectation of a policy's loss counts as much as so many labelled tasks."""
+
+DOUBT = 0.5
+"""So much is added to the sum of squares of the fit half, and so many of its standard errors to the loss."""
+
+
+class Aim(NamedTuple):
+    """What a certificate is to say: of the frontier's mean quality at most ``loss`` is lost, with confidence 1 − ``delta``, as
+    tested on ``certify`` labelled tasks.
+
+    ``worth``: instead, on at most ``loss`` of the tasks the answer is worth less than this share of the frontier's. ``within``: the
+    least loss is looked for at this cost (frontier's: 1), and not the least cost at this loss.
+    """
+
+    loss: float
+    delta: float
+    certify: int
+    worth: float | None = None
+    within: float | None = None
+
+
+class Tried(NamedTuple):
+    """A policy that was looked at: its mean gain over the frontier and its cost in frontier calls, on the fit half."""
+
+    path: Path
+    column: int
+    gain: float
+    cost: float
+
+
+class Choice(NamedTuple):
+    """The policy to certify. ``share`` is how much of the traffic it is expected to get beside the frontier, ``value`` what is then
+    expected: the cost, or with ``Aim.within`` the loss."""
+
+    path: Path
+    column: int
+    share: float
+    value: float
+
+
+def paths(space: Space, aim: Aim) -> list[Path]:
+    """The paths of all structures worth a look; none where no worker is cheaper than the frontier."""
+    alone = [space.path(structure) for structure in space.singles()]
+    ranked = sorted(alone, key=lambda path: _best(space, aim, path).value)
+    best = [path.structure[0][0][0] for path in ranked[:MOST_WORKERS]]
+    return [*alone, *(space.path(structure) for structure in space.combined(best) if _cheap(space, structure))]
+
+
+def choose(space: Space, aim: Aim, found: list[Path]) -> Choice:
+    """The most promising policy of all; of equals the first. Raises ValueError without any path."""
+    return min((_best(space, aim, path) for path in found), key=lambda choice: choice.value)
+
+
+def tried(space: Space, found: list[Path]) -> list[Tried]:
+    """All policies of all paths, as the fit half sees them."""
+    fit = space.fit
+    return [
+        Tried(path, column, float(path.gain[fit, column].mean()), float(path.cost[:, column].mean()))
+        for path in found
+        for column in range(path.cost.shape[1])
+    ]
+
+
+def _cheap(space: Space, structure: Structure) -> bool:
+    return space.mean_cost(structure[-1]) < CHEAP
+
+
+def _best(space: Space, aim: Aim, path: Path) -> Choice:
+    """The best of one path. ``need`` is the loss that is likely to be certified: what the fit half shows, and what its and the
+    certify half's sizes leave open."""
+    need, cost = _needed(space, aim, path), path.cost.mean(axis=0)
+    if aim.within is None:
+        share = np.clip(np.divide(aim.loss, need, out=np.ones_like(need), where=need > aim.loss), aim.loss, 1.0)
+        value = 1 - share * (1 - cost)
+    else:
+        share = np.divide(1 - aim.within, 1 - cost, out=np.full_like(cost, np.inf), where=cost < 1)
+        value = np.where(share <= 1, share * need, np.inf)
+    column = int(np.argmin(value))
+    return Choice(path, column, float(min(share[column], 1.0)), float(value[column]))
+
+
+def _needed(space: Space, aim: Aim, path: Path) -> Floats:
+    """For each policy of a path the relative loss to reckon with."""
+    fit = space.fit
+    n, z = len(fit), NormalDist().inv_cdf(1 - aim.delta)
+    quality = space.frontier_quality[fit]
+    if aim.worth is None:
+        loss = -path.gain[fit]
+        hoped, scale = -path.hoped.mean(axis=0), max(float(quality.mean()), 1e-9)
+    else:
+        loss = (quality[:, None] + path.gain[fit] < aim.worth * quality[:, None] - 1e-12).astype(float)
+        hoped, scale = np.maximum(-path.hoped, 0).mean(axis=0), 1.0
+    mean = (n * loss.mean(axis=0) + TRUST * hoped) / (n + TRUST)
+    variance = np.maximum((loss**2).mean(axis=0) - mean**2, 0) + DOUBT / n
+    need: Floats = (mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + DOUBT / np.sqrt(n))) / scale
+    return np.maximum(need, 1e-9)

@@ -1,0 +1,229 @@
+"""What may be asked before the frontier, and in which order: structures of stages, and the paths of policies that they make.
+
+A *stage* is a set of cheap workers with their samples, asked at once; each stage of a *structure* holds the one before, so that it
+asks only what is new. After the last stage comes the frontier, and a task may skip all stages. One number, the *price of quality* μ
+(frontier calls that a unit of quality is worth), makes all decisions of a structure, by backward induction over learned values, in frontier calls
+relative to asking the frontier now (cascade routing: Dekoninck et al. 2024, with linear values):
+
+    accept at stage k   a_k(x) = μ·E[Q_stage − Q_frontier | x] + E[C_frontier | x]
+    go on from k        g_k(x) = −(c_{k+1} − c_k) + E[max(a_{k+1}, g_{k+1}) | x];   0 after the last stage
+    skip                g_0(x) < 0
+
+x are the signals that are known by then. From high μ to low a structure lays a path from cautious to bold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import combinations, permutations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrion.domain import Attempt
+from orchestrion.policy.asking import calls_of, majority
+from orchestrion.policy.combinators import fixed
+from orchestrion.policy.learned import deferral, scored_router
+from orchestrion.policy.protocol import Policy
+from orchestrion.policy.signals import signals
+from orchestrion.tuning.learn import Design, Floats, Learned, Matrix, added, negated
+from orchestrion.tuning.table import Case
+
+Stage = tuple[tuple[str, int], ...]
+Structure = tuple[Stage, ...]
+
+PRICES = 1 / np.geomspace(0.04, 3.0, 26)
+"""Prices of quality, from cautious to bold."""
+
+CHEAP = 0.8
+"""A stage that costs more than this share of the frontier is not worth asking first."""
+
+MOST_WORKERS = 5
+"""So many workers, the most promising alone, are combined with each other."""
+
+SAMPLES = (2, 4, 8)
+_PROMPT = frozenset({"one", "tag", "text", "prompt:length", "prompt:numbers", "prompt:lines"})
+_ANSWERS = frozenset(
+    {"share", "agree", "distinct", "answer", "empty", "length", "tokens", "latency", "cost", "verdict"}
+)
+
+
+class Staged(NamedTuple):
+    """A stage over all tasks. ``gain``: quality above the frontier's (nan where a score is not known); ``passed``: there is an answer
+    to accept; ``cost`` in frontier calls; ``learned`` has the targets gain and the frontier's cost."""
+
+    gain: Floats
+    passed: NDArray[np.bool_]
+    cost: Floats
+    design: Design
+    learned: Learned
+
+
+class Path(NamedTuple):
+    """The policies of one structure, one a column for each of PRICES, over all tasks (rows); on the fit half as if each task
+    had been left out.
+
+    ``gain`` and ``cost`` are what each policy does (nan where a score is not known), ``hoped`` the gain that the models expect.
+    """
+
+    structure: Structure
+    gain: Floats
+    cost: Floats
+    hoped: Floats
+    space: Space
+    values: tuple[Learned, ...]
+
+    def policy(self, column: int) -> Policy:
+        """The policy of one price, as it is saved and runs."""
+        return self.space.policy(self.structure, self.values, column)
+
+
+class Space:
+    """All structures over the tasks of a table. ``fit``: indices of the labelled tasks to learn from."""
+
+    def __init__(self, cases: Sequence[Case], fit: NDArray[np.intp], frontier: str, samples: Mapping[str, int]) -> None:
+        self.cases = cases
+        self.fit = fit
+        self.frontier = frontier
+        self.samples = samples
+        spent = np.array([case.attempts[frontier, 0].spent for case in cases], float)
+        self.unit = float(spent.mean()) or 1.0
+        self.frontier_cost = spent / self.unit
+        self.frontier_quality = np.array([_quality(case, case.attempts[frontier, 0]) for case in cases])
+        self._stages: dict[Stage, Staged] = {}
+
+    @cached_property
+    def _prompts(self) -> Matrix:
+        return Matrix([signals(case.task, forms=_PROMPT) for case in self.cases])
+
+    @cached_property
+    def _before(self) -> Design:
+        return Design(self._prompts, self.fit)
+
+    def mean_cost(self, stage: Stage) -> float:
+        """Of a whole stage, in frontier calls."""
+        calls = calls_of(dict(stage))
+        return (
+            float(np.mean([sum(case.attempts[c.worker, c.sample].spent for c in calls) for case in self.cases]))
+            / self.unit
+        )
+
+    def singles(self) -> list[Structure]:
+        """Each cheaper worker alone."""
+        found: list[Structure] = [(((worker, 1),),) for worker in self.samples if worker != self.frontier]
+        return [structure for structure in found if self.mean_cost(structure[0]) < 1]
+
+    def combined(self, best: Sequence[str]) -> Iterator[Structure]:
+        """The most promising workers with each other, and with further samples of themselves."""
+        for worker in best:
+            for n in SAMPLES:
+                if n <= self.samples[worker]:
+                    yield (((worker, n),),)
+                    yield (((worker, 1),), ((worker, n),))
+        for pair in combinations(best, 2):
+            both = self._together(pair)
+            yield (both,)
+            for n in SAMPLES:
+                if n <= min(self.samples[worker] for worker in pair):
+                    yield (tuple((worker, n) for worker, _ in both),)
+                    yield (both, tuple((worker, n) for worker, _ in both))
+        for first, second in permutations(best, 2):
+            yield (((first, 1),), self._together((first, second)))
+        for three in combinations(best[:4], 3):
+            first, second, third = sorted(three, key=lambda worker: self.mean_cost(((worker, 1),)))
+            yield (((first, 1),), self._together((first, second)), self._together((first, second, third)))
+
+    def _together(self, workers: Sequence[str]) -> Stage:
+        """Workers in one stage, the best first: of a tie, the first answer is taken."""
+        labelled = [self.cases[i] for i in self.fit]
+        quality = {w: sum(_quality(case, case.attempts[w, 0]) for case in labelled) for w in workers}
+        return tuple((worker, 1) for worker in sorted(workers, key=lambda worker: (-quality[worker], worker)))
+
+    def stage(self, stage: Stage) -> Staged:
+        """A stage's answers, signals and models; worked out once."""
+        if stage not in self._stages:
+            self._stages[stage] = self._staged(stage)
+        return self._stages[stage]
+
+    def _staged(self, stage: Stage) -> Staged:
+        calls = calls_of(dict(stage))
+        rows, quality, passed, spent = [], [], [], []
+        for case in self.cases:
+            attempts = [case.attempts[call.worker, call.sample] for call in calls]
+            agreed = majority(attempts)
+            rows.append(signals(case.task, attempts, forms=_ANSWERS))
+            passed.append(bool(agreed))
+            quality.append(_quality(case, agreed[0]) if agreed else 0.0)
+            spent.append(sum(attempt.spent for attempt in attempts))
+        gain = np.array(quality) - self.frontier_quality
+        design = Design(self._prompts.beside(rows), self.fit)
+        learned = design.learn(np.stack([gain[self.fit], self.frontier_cost[self.fit]], axis=1))
+        return Staged(gain, np.array(passed), np.array(spent, float) / self.unit, design, learned)
+
+    def path(self, structure: Structure) -> Path:
+        """The policies of a structure, from cautious to bold."""
+        stages = [self.stage(stage) for stage in structure]
+        go_on: list[Floats | None] = [None]  # from the last stage back; None: the frontier is next, which is worth 0
+        values: list[Learned] = []
+        accepts: list[NDArray[np.bool_]] = []
+        for k in range(len(stages) - 1, -1, -1):
+            staged = stages[k]
+            expected = staged.learned.predicted
+            worth = expected[:, :1] * PRICES + expected[:, 1:]
+            rest = np.zeros_like(worth) if go_on[-1] is None else go_on[-1]
+            accepts.append((worth >= rest) & staged.passed[:, None])
+            value = np.where(accepts[-1], worth, rest)
+            before = stages[k - 1].design if k else self._before
+            values.append(before.learn(value[self.fit]))
+            step = staged.cost.mean() - (stages[k - 1].cost.mean() if k else 0.0)
+            go_on.append(values[-1].predicted - step)
+        start = go_on[-1]
+        assert start is not None  # noqa: S101  # there is a stage
+        return self._walk(structure, stages, accepts[::-1], start >= 0, tuple(values[::-1]))
+
+    def _walk(
+        self,
+        structure: Structure,
+        stages: Sequence[Staged],
+        accepts: Sequence[NDArray[np.bool_]],
+        asked: NDArray[np.bool_],
+        values: tuple[Learned, ...],
+    ) -> Path:
+        """What every task's way through the stages gives and costs."""
+        shape = asked.shape
+        gain, hoped, cost = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        open_, before = asked, np.zeros(len(self.cases))
+        for staged, accept in zip(stages, accepts, strict=True):
+            cost += open_ * (staged.cost - before)[:, None]
+            before = staged.cost
+            taken = open_ & accept
+            gain = np.where(taken, staged.gain[:, None], gain)
+            hoped = np.where(taken, staged.learned.predicted[:, :1], hoped)
+            open_ = open_ & ~accept
+        cost += (open_ | ~asked) * self.frontier_cost[:, None]
+        return Path(structure, gain, cost, hoped, self, values)
+
+    def policy(self, structure: Structure, values: Sequence[Learned], column: int) -> Policy:
+        """The policy of a structure at one price: deferrals inside each other, behind a router that may skip them all."""
+        price = float(PRICES[column])
+        one = np.zeros(len(PRICES))
+        one[column] = 1.0
+        stages = [self.stage(stage) for stage in structure]
+        policy = fixed(self.frontier)
+        for k in range(len(stages) - 1, -1, -1):
+            score, least = stages[k].learned.coefficients(np.array([price, 1.0])), 0.0
+            if k + 1 < len(stages):
+                score = added(score, negated(values[k + 1].coefficients(one)))
+                least = float(stages[k].cost.mean() - stages[k + 1].cost.mean())
+            policy = deferral(dict(structure[k]), added(score), least=least, otherwise=policy)
+        enter = added(values[0].coefficients(one))
+        return scored_router(enter, least=float(stages[0].cost.mean()), above=policy, below=self.frontier)
+
+
+def _quality(case: Case, attempt: Attempt) -> float:
+    """The true score of an attempt, 0 for one that cannot be accepted; nan where it is not known."""
+    if not attempt.passed:
+        return 0.0
+    return case.scores.get((attempt.call.worker, attempt.call.sample), float("nan"))
