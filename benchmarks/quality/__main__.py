@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from itertools import repeat
 from pathlib import Path
 from statistics import fmean
@@ -21,11 +19,11 @@ from statistics import fmean
 from benchmarks.quality.judge import Figures, resamples, run
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.tuned import TUNED
+from benchmarks.quality.versions import among, versions
 from benchmarks.quality.workloads import DATA, SPECS, load
 
 EVERY = {**METHODS, **TUNED}
 WORTH = 0.8
-LIBRARIES = ("numpy", "scipy", "scikit-learn")
 COLUMNS = f"{'':18}{'median':>8}{'mean':>8}{'10 %':>8}{'90 %':>8}{'quality':>9}{'captured':>10}{'certified':>11}{'broken':>8}{'on rest':>9}{'s':>7}"
 
 
@@ -63,17 +61,12 @@ def _cell(cell: tuple[int, str], wanted: argparse.Namespace) -> list[Figures]:
     ]
 
 
-def heading_of_versions() -> str:
-    """Python and the libraries that figures depend on."""
-    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-
-
 def _heading(wanted: argparse.Namespace) -> str:
     return (
         f"Mean quality >= {wanted.target} of the frontier's, delta {wanted.delta}, {wanted.resamples} resamples, seed {wanted.seed}"
         f"{', with unlabelled rows' if wanted.unlabelled else ''}. Cost: ratio to the frontier's, on the remaining tasks.\n"
         "Broken: truly below what was promised, on all tasks of the workload / on the remaining ones; s: seconds a decision, judged.\n"
-        + heading_of_versions()
+        + versions()
     )
 
 
@@ -126,20 +119,6 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the recorded outcomes")
     parser.add_argument("--json", type=Path, help="file for all figures")
     return parser.parse_args(argv)
-
-
-def among(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """A parser of names with commas between them."""
-    names = list(known)
-
-    def parse(text: str) -> list[str]:
-        found = [name.strip() for name in text.split(",")]
-        for name in found:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r} is not one of: {', '.join(names)}")
-        return found
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
-from benchmarks.quality.__main__ import EVERY, among, heading_of_versions
+from benchmarks.quality.__main__ import EVERY
 from benchmarks.quality.judge import Figures, redrawn, run
 from benchmarks.quality.nulls import NULLS, null
+from benchmarks.quality.versions import among, versions
 from benchmarks.quality.workloads import DATA, SPECS, load
 
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"Broken promises, target {wanted.target}, {wanted.labels} labels, {wanted.resamples} resamples, seed {wanted.seed}"
     )
-    print(heading_of_versions())
+    print(versions())
     print(f"{'':18}{'':20}" + "".join(f"{f'delta {delta}':>22}" for delta in wanted.deltas) + f"{'mean cost':>11}")
     cells = [(name, method) for method in wanted.methods for name in wanted.on]
     rows: list[Figures] = []
