@@ -162,7 +162,7 @@ def shuffled(name: str, seed: int, labels: int = 150) -> None:
     )
     print(
         f"{name}: {changed} of {len(first.tasks)} decisions changed with shuffled truth "
-        f"(score {first.quality or 0:.3f}, shuffled {second.quality or 0:.3f}; {promise.words})",
+        f"(score {first.quality or 0:.3f}, shuffled {second.quality or 0:.3f})",
         flush=True,
     )
 

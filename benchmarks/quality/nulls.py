@@ -1,6 +1,6 @@
 """Populations on which a cheap worker's true quality is the target's share of the frontier's, less one task: what may just not be certified.
 
-2,000 tasks each, frontier right on 80 % of them, target .95 unless said otherwise.
+2,000 tasks each, prompts of words that say nothing, frontier right on 80 % of them, target .95 unless said otherwise.
 
 no gains       all of the loss is harm: the test has least noise
 few gains      one gain to two harms
@@ -31,12 +31,16 @@ def null(name: str, target: float = 0.95, seed: int = 0) -> Workload:
     frontier, cheap, tags, wrong = NULLS[name](rng, target)
     workers = [("frontier", 1.0, frontier[:, None])] + [(f"cheap-{n}", 0.05, scores) for n, scores in enumerate(cheap)]
 
+    words = [f"word{n}" for n in range(300)]
+    prompts = [" ".join(words[n] for n in drawn) for drawn in rng.integers(0, 300, (TASKS, 20)).tolist()]
+
     def row(task: int, worker: str, price: float, sample: int, score: float) -> Outcome:
         return Outcome(
             workload=name,
             task_id=f"{name}-{task}",
             tags={"kind": str(task % tags)},
             worker=worker,
+            prompt=prompts[task],
             sample=sample,
             answer=None if not wrong else "right" if score == 1 else f"wrong {rng.integers(wrong)}",
             score=score,
