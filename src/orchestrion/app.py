@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from orchestrion.domain import Money, Outcome, digest
 from orchestrion.engine.batch import run_batch
+from orchestrion.engine.certified import Certificates
 from orchestrion.engine.execution import House, SavedPolicy
 from orchestrion.engine.saved import find_policy
 from orchestrion.engine.scope import Interrupted
@@ -92,8 +93,15 @@ class Orchestrion:
         self._ledger = LeasedLedger(self.database, shared) if shared else EntryLedger(self.database, books)
         self._reviews = Reviews(self.database, self._ledger)
         self._overruns = Overruns(self.database)
+        self.certificates = Certificates(self.workers, refuse=settings.certificates == "refuse")
         self._house = House(
-            self.workers, self._ledger, tracing, self._reviews, overruns=self._overruns, pays=settings.account
+            self.workers,
+            self._ledger,
+            tracing,
+            self._reviews,
+            overruns=self._overruns,
+            pays=settings.account,
+            certificates=self.certificates,
         )
         self._runner = Runner(self.journal, self._house, ended=self.retention.ended)
         self._watch: asyncio.Task[None] | None = None

@@ -253,6 +253,7 @@ class Settings(Section):
     redact: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = {}
     policies: Mapping[str, str] = {}
+    certificates: Literal["warn", "refuse"] = "warn"
     budgets: Mapping[str, BudgetSettings] = {}
     account: str | None = None
     ledger: str | None = None

@@ -146,8 +146,13 @@ def test_the_settings_say_prices_and_models(tuner, tmp_path):
     )
     said = say("tune", "records.jsonl").stdout
     assert tuner.prices["cheap"].output == 2_000_000_000
-    assert tuner.models == {"cheap": "simulated", "frontier": "simulated"}
+    assert tuner.models == {}  # simulated ones are no models
     assert "$0.0000481 (simulated) a task" in said
+    (tmp_path / "orchestrion.yaml").write_text(
+        "models:\n  cheap: {model: simulated}\n  frontier: {model: 'openai-chat:x', price: {input: 1, output: 2}}\n"
+    )
+    assert "(simulated)" not in say("tune", "records.jsonl").stdout
+    assert tuner.models == {"frontier": "openai-chat:x"}
 
 
 def test_without_records_the_projects_own_are_read(tuner, tmp_path):
@@ -156,7 +161,7 @@ def test_without_records_the_projects_own_are_read(tuner, tmp_path):
     say("run", "shop/workflow.py:support", "shop/tasks.jsonl", "--config", "shop/orchestrion.yaml", "--batch", "one")
     say("tune", "--config", "shop/orchestrion.yaml", "--step", "triage")
     assert {one.worker for one in tuner.outcomes} == {"cheap", "frontier"}
-    assert set(tuner.prices) == set(tuner.models) == {"cheap", "frontier"}
+    assert set(tuner.prices) == {"cheap", "frontier"}
     say("tune", "--config", "shop/orchestrion.yaml", "--batch", "none")
     assert tuner.outcomes == []
     assert "--batch" in say("tune", "records.jsonl", "--batch", "one", status=2)
@@ -230,7 +235,10 @@ def test_the_text_says_feasibility_first_and_then_the_promise(tuner):
     said = say("tune", "records.jsonl").stdout
     lines = said.splitlines()
     assert lines[0].startswith("120 labelled tasks; at least 50 are needed for 0.95 with confidence 0.9")
-    assert "30 of them chose the policy, 90 others tested it. 40 more tasks without a label; 29" in lines[0]
+    assert (
+        "30 of them chose the policy, 90 others tested it. Of 40 more tasks, without a label or picked to get one, 29"
+        in lines[0]
+    )
     assert lines[2] == "Certified: the mean quality is at least 0.95 of the frontier's, with confidence 0.9."
     assert lines[3] == "The policy: Ask cheap twice. Where both answers agree, accept them; else ask frontier."
     assert lines[4] == "  quality  98.1% of frontier's (95% interval: 95.3% to 100.4%)"
@@ -246,9 +254,16 @@ def test_what_is_not_certified_says_why_and_is_no_failure(tuner):
     tuner.found = replace(TUNED, promises=(REFUSED, CERTIFIED))
     said = say("tune", "records.jsonl", "--share", "0.9").stdout
     assert "Not certified: on at least 0.9 of the tasks the answer is worth 0.95 of the frontier's" in said
-    assert REFUSED.reason in said
-    assert "About 260 labelled tasks would probably do." in said
+    assert f"Why: {REFUSED.reason} About 260 labelled tasks would probably do.\n" in said
     assert "The policy: Ask frontier for every task." in said
+
+
+def test_a_price_at_which_nothing_can_be_promised_is_said(tuner):
+    tuner.found = replace(TUNED, promises=(replace(REFUSED, target=Target(quality=-0.0)), CERTIFIED))
+    said = say("tune", "records.jsonl", "--max-cost", "0.01").stdout
+    assert "at least 50 are needed for a promise with confidence 0.9" in said
+    assert "Not certified: no quality can be promised at this cost." in said
+    assert "  best at this cost  no: 260" in said
 
 
 def test_a_policy_of_chance_is_called_so(tuner):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 
 from orchestrion import (
@@ -23,6 +24,7 @@ from orchestrion.domain import UNLIMITED, Ask, Call
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.saved import read_policy, write_policy
 from orchestrion.errors import PolicyError
+from orchestrion.policy.certificate import Certificate, Ground, Target, task_digests
 from orchestrion.policy.combinators import mix
 from orchestrion.policy.learned import deferral, scored_router
 from orchestrion.policy.protocol import _KINDS, dump_policy, load_policy
@@ -154,10 +156,63 @@ def test_a_saved_policy_brings_its_rules(tmp_path):
     assert read_policy(tmp_path / "triage.json") == saved
 
 
+CERTIFICATE = Certificate(
+    target=Target(kind="share", quality=0.95, share=0.9, confidence=0.95),
+    frontier="b",
+    method="exact",
+    p_value=0.0312,
+    labels=400,
+    certified_on=213,
+    quality_ratio=0.981,
+    cost_ratio=1 / 3,
+    expected=True,
+    workers={"a": Ground(model="openai-chat:a", price=(1, 2, None, 4)), "b": Ground()},
+    fitted=task_digests(["t1", "t2"]),
+    policy="d" * 32,
+    seed=3,
+    group_by="user",
+)
+
+
+def test_a_saved_policy_keeps_its_certificate_to_the_last_digit(tmp_path):
+    saved = SavedPolicy(cascade("a", "b"), (length(most=9),), "p", CERTIFICATE)
+    write_policy(tmp_path / "p.json", saved)
+    again = read_policy(tmp_path / "p.json")
+    assert again == saved
+    assert again.certificate == CERTIFICATE
+    assert again.digest == saved.digest != SavedPolicy(cascade("a", "b"), (), "p", CERTIFICATE).digest
+
+
+def test_a_file_without_a_certificate_is_a_policy_without_a_promise(tmp_path):
+    for more in ("", ', "certificate": null'):
+        (tmp_path / "p.json").write_text(f'{{"format": "orchestrion/policy/1", "policy": "a"{more}}}')
+        assert read_policy(tmp_path / "p.json").certificate is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"frontier": 7}, "Expected 'str', got 'int' - at '$.frontier'"),
+        ({"labels": "many"}, "at '$.labels'"),
+        ({"workers": {"a": {"price": [1, 2]}}}, "at '$.workers[...].price'"),
+        ({"target": {"kind": "median"}}, "Invalid enum value 'median' - at '$.target.kind'"),
+    ],
+)
+def test_a_malformed_certificate_is_refused_with_its_place(tmp_path, change, expected):
+    file = tmp_path / "p.json"
+    certificate = msgspec.to_builtins(CERTIFICATE) | change
+    file.write_text(json.dumps({"format": "orchestrion/policy/1", "policy": "a", "certificate": certificate}))
+    with pytest.raises(PolicyError) as caught:
+        read_policy(file)
+    assert f"{file}: certificate: " in str(caught.value)
+    assert expected in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", "is not JSON"),
+        ('{"format": "orchestrion/policy/1", "policy": "a", "certificate": "yes"}', "certificate: Expected 'object'"),
         ("[]", 'expected an object with "format": "orchestrion/policy/1"'),
         ('{"format": "orchestrion/policy/9", "policy": "a"}', "got 'orchestrion/policy/9'"),
         ('{"format": "orchestrion/policy/1"}', "expected a worker's name"),

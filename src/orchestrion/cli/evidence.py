@@ -36,8 +36,8 @@ class Evidence(NamedTuple):
 
     @property
     def models(self) -> dict[str, str]:
-        """What stands behind the workers' names, by the settings."""
-        return {name: model.model for name, model in self.settings.models.items()}
+        """Which models answer under the workers' names, by the settings; simulated ones are none."""
+        return {name: model.model for name, model in self.settings.models.items() if model.model != "simulated"}
 
     def shown(self, workers: Collection[str]) -> Callable[[Money], str]:
         """How dollars are shown: those of simulated workers say so."""

@@ -47,34 +47,39 @@ def tuned_lines(tuned: Tuned, *, wide: int, shown: Shown) -> Iterator[str]:
 def feasibility(tuned: Tuned) -> str:
     """Whether the labels can be enough at all, and how they were used."""
     target = tuned.promises[0].target
+    wanted = f"{target.quality:.4g} with confidence" if target.quality > 0 else "a promise with confidence"
     said = (
-        f"{_tasks(tuned.labels, 'labelled ')}; at least {tuned.n_min:,} are needed for {target.quality:.4g} with "
-        f"confidence {target.confidence:.4g}, in practice two to four times that."
+        f"{_tasks(tuned.labels, 'labelled ')}; at least {tuned.n_min:,} are needed for {wanted} "
+        f"{target.confidence:.4g}, in practice two to four times that."
     )
     if tuned.fit or tuned.certify:
         said += f" {tuned.fit:,} of them chose the policy, {tuned.certify:,} others tested it."
     if tuned.unlabelled:
         said += (
-            f" {_tasks(tuned.unlabelled, 'more ')} without a label; {tuned.spared:,} of them needed none, because the "
-            "answers are the same."
+            f" Of {_tasks(tuned.unlabelled, 'more ')}, without a label or picked to get one, {tuned.spared:,} needed none: "
+            "the answers are the same."
         )
     return said
 
 
 def promise_lines(promise: Promise, *, frontier: str, wide: int, shown: Shown) -> Iterator[str]:
     """One promise: whether it is certified, the policy in words, and the figures behind it."""
-    head = f"{'Certified' if promise.certified else 'Not certified'}: {promise.target.words}."
-    yield from (click.style(line, bold=True) for line in _folded(head, wide))
+    yield from (click.style(line, bold=True) for line in _folded(_head(promise), wide))
     if promise.reason:
-        yield from _folded(promise.reason, wide)
-    if not promise.certified and promise.labels_needed:
-        yield from _folded(f"About {promise.labels_needed:,} labelled tasks would probably do.", wide)
+        enough = f" About {promise.labels_needed:,} labelled tasks would probably do." if promise.labels_needed else ""
+        yield from _folded(f"Why: {promise.reason.rstrip('.')}.{enough}", wide)
     yield from _folded(f"The policy: {promise.words}", wide)
     for name, text in _figures(promise, frontier, shown):
         yield from _folded(f"  {name:<8} {text}", wide, indent=" " * 11)
     if promise.by_tag:
         yield ""
         yield from _table(_TAGS, [_tag_row(value, one) for value, one in promise.by_tag.items()])
+
+
+def _head(promise: Promise) -> str:
+    if promise.target.quality <= 0:  # --max-cost asks for the best there is, and there is nothing
+        return "Not certified: no quality can be promised at this cost."
+    return f"{'Certified' if promise.certified else 'Not certified'}: {promise.target.words}."
 
 
 def _figures(promise: Promise, frontier: str, shown: Shown) -> Iterator[tuple[str, str]]:
@@ -100,7 +105,7 @@ def _target(target: Target) -> str:
     """The promise in a few signs, for a table."""
     if target.kind == "share":
         return f"{target.quality:.4g} on {target.share or 0:.4g} of tasks"
-    return f"mean quality {target.quality:.4g}"
+    return f"mean quality {target.quality:.4g}" if target.quality > 0 else "best at this cost"
 
 
 _PROMISES = ("promise", "certified", "quality", "cost", "a task", "saving")

@@ -21,6 +21,7 @@ from orchestrion.cli.progress import Progress
 from orchestrion.cli.results import Summary, short_of_money, write_results
 from orchestrion.domain import Task, usd
 from orchestrion.engine.bound import answerable, bounds, check_workers, policy_of, steps_of
+from orchestrion.engine.certified import unknown, void
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.step import Step
 from orchestrion.engine.workflow import Run, Start, Workflow
@@ -167,7 +168,12 @@ async def _run(
             for run_id, (status, _) in known.items()
             if status == "done" or (status in ("failed", "cancelled") and not retry_failed)
         }
-        _say_refused(o, steps, policies, [task for task in tasks if f"{batch}/{task.id}" not in before])
+        fresh = [task for task in tasks if f"{batch}/{task.id}" not in before]
+        if fresh:
+            for step in steps:
+                if saved := policies.get(step.name):
+                    o.certificates.check(saved, step)
+        _say_refused(o, steps, policies, fresh)
         if known:
             gone_on = len(before & {start.id for start in starts})
             note(f"batch '{batch}' goes on: {gone_on} of {len(tasks)} runs had ended.")
@@ -309,6 +315,7 @@ def _dry_run(
             worst[bound.step] = worst.get(bound.step, 0) + bound.bound
             calls[bound.step] = dict(bound.calls)
     shown = money(o.settings)
+    certified = [_certified(o, step, policies[step.name]) for step in steps if step.name in policies]
     per_step = [{"step": step, "calls": calls[step], "bound_usd": usd(worst[step])} for step in worst]
     left, of_run = o.left(account)
     fits = (left is None or total <= left) and (of_run is None or dearest <= of_run)
@@ -321,6 +328,7 @@ def _dry_run(
         "left_usd": None if left is None else usd(left),
         "run_limit_usd": None if of_run is None else usd(of_run),
         "fits": fits,
+        "certificates": certified,
     }
     lines = [
         f"  {step:<20} {', '.join(f'{name} ≤ {n}×' for name, n in calls[step].items()):<40} at most {shown(amount)}"
@@ -335,8 +343,30 @@ def _dry_run(
     if of_run is not None:
         may = "fits" if dearest <= of_run else "may not fit"
         lines.append(f"A run on it may spend {shown(of_run)}; the dearest costs at most {shown(dearest)}: it {may}.")
+    lines += [_certificate_line(one) for one in certified if one["certified"]]
     result(lines, lambda: data, as_json=as_json)
     if not as_json:
         note(
             "A step in a loop costs as often. Usual bills are far below: every call is counted with its longest answer. Nothing was spent."
         )
+
+
+def _certified(o: Orchestrion, step: Step[Any], saved: SavedPolicy) -> dict[str, Any]:
+    """What was promised of a step's saved policy, why that is void, and what may have changed unseen."""
+    certificate = saved.certificate
+    return {
+        "step": step.name,
+        "policy": saved.name,
+        "certified": certificate and certificate.target.words,
+        "void": void(saved, step, o.workers),
+        "unknown": unknown(certificate) if certificate else (),
+    }
+
+
+def _certificate_line(certified: dict[str, Any]) -> str:
+    said = f"Step '{certified['step']}' by policy '{certified['policy']}' is certified: {certified['certified']}"
+    if certified["void"]:
+        return f"{said} (void: {'; '.join(certified['void'])})."
+    if certified["unknown"]:
+        return f"{said} (as far as is known: the certificate does not say {', '.join(certified['unknown'])})."
+    return f"{said}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic_core import to_json
@@ -12,6 +13,7 @@ from pydantic_core import to_json
 from orchestrion.checks.protocol import Check
 from orchestrion.checks.rules import dump_rule
 from orchestrion.domain import Task, digest
+from orchestrion.engine.certified import Certificates
 from orchestrion.engine.perform import Site, perform
 from orchestrion.engine.scope import Interrupted, Scope
 from orchestrion.engine.step import Step
@@ -20,6 +22,7 @@ from orchestrion.journal.protocol import RunLog
 from orchestrion.ledger.accounts import DEFAULT, Amounts, Unit
 from orchestrion.ledger.overruns import Overruns
 from orchestrion.ledger.protocol import Ledger, Posting
+from orchestrion.policy.certificate import Certificate
 from orchestrion.policy.protocol import Policy, dump_policy
 from orchestrion.review.reviews import Reviews
 from orchestrion.settings import nearest
@@ -29,18 +32,20 @@ from orchestrion.workers.protocol import Worker
 UNCOUNTED: frozenset[Unit] = frozenset()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class SavedPolicy:
-    """A policy read from a file, with the rules that it brings along. ``name`` is how it was named: by the settings, or
-    a path."""
+    """A policy read from a file, with the rules that it brings along, and what was certified of it. ``name`` is how it was
+    named: by the settings, or a path."""
 
     policy: Policy
     checks: tuple[Check, ...] = ()
     name: str = ""
+    certificate: Certificate | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Tells it from another policy of the same name; "" where it is code and has no JSON form."""
+        """Tells it from another policy of the same name, and from what it was when it was certified: the digest of the JSON
+        of policy and checks; "" where it is code and has no JSON form."""
         try:
             return digest(to_json([dump_policy(self.policy), [dump_rule(check) for check in self.checks]]))
         except PolicyError:
@@ -65,6 +70,7 @@ class House:
     reviews: Reviews | None = None
     overruns: Overruns | None = None
     pays: str | None = None
+    certificates: Certificates | None = None
     stopping: bool = False
     cancelled: set[int] = field(default_factory=set)
     waiting: dict[asyncio.Future[Any], int | None] = field(default_factory=dict)
@@ -229,6 +235,12 @@ class Execution:
             self.short.remove(one)
             site = one[1]
             self.log.ask(site.key, site.turn, site.digest, site.input if site.turn == 0 else None, [])
+
+    def check_certificate(self, step: Step[Any]) -> None:
+        """Warn of a saved policy whose certificate is void for this step, or raise PolicyError, as set."""
+        saved = self._policies.get(step.name) if self._policies else None
+        if saved and saved.certificate and self._house.certificates:
+            self._house.certificates.check(saved, step)
 
     def policy(self, step: Step[Any]) -> tuple[Policy, tuple[Check, ...]]:
         """A step's policy and checks, or those of the saved policy in its place. Raises PolicyError."""

@@ -144,6 +144,7 @@ async def perform(site: Site) -> Any:
             # the code has changed: it is refused before it pays for anything, and the old code still fits. (Of steps that were
             # called at once, for a gather, one may have gone on while another waited for money.)
             raise mismatch(site.execution.id, left)
+        site.execution.check_certificate(site.step)
         while True:
             match site.policy.next(site.task, history, site.funds()):
                 case Ask() as ask:

@@ -1,16 +1,18 @@
-"""Policies in files: {"format": "orchestrion/policy/1", "policy": …, "checks": [rules]}."""
+"""Policies in files: {"format": "orchestrion/policy/1", "policy": …, "checks": [rules], "certificate": …}."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic_core import from_json, to_json
 
 from orchestrion.checks.protocol import refuse_namesakes
 from orchestrion.checks.rules import dump_rule, load_rule
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.errors import PolicyError
+from orchestrion.policy.certificate import Certificate, load_certificate
 from orchestrion.policy.protocol import dump_policy, load_policy
 from orchestrion.settings import Settings, nearest
 
@@ -28,7 +30,7 @@ def read_policy(path: Path, *, name: str | None = None) -> SavedPolicy:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         said = data.get("format") if isinstance(data, dict) else None
         raise PolicyError(f'policy file {path}: expected an object with "format": "{FORMAT}", got {said!r}.')
-    unknown = set(data) - {"format", "policy", "checks", "about"}
+    unknown = set(data) - {"format", "policy", "checks", "about", "certificate"}
     if unknown:
         raise PolicyError(f"policy file {path}: unknown field '{sorted(unknown)[0]}'.")
     policy = load_policy(data.get("policy"), where=f"{path}: policy")
@@ -40,7 +42,18 @@ def read_policy(path: Path, *, name: str | None = None) -> SavedPolicy:
         refuse_namesakes(checks)
     except ValueError as error:
         raise PolicyError(f"{path}: {error}.") from None
-    return SavedPolicy(policy, checks, name or path.stem)
+    certificate = _certificate(data["certificate"], path) if data.get("certificate") is not None else None
+    return SavedPolicy(policy, checks, name or path.stem, certificate)
+
+
+def _certificate(data: Any, path: Path) -> Certificate:
+    try:
+        return load_certificate(data)
+    except msgspec.ValidationError as error:
+        raise PolicyError(
+            f"policy file {path}: certificate: {str(error).replace('`', chr(39))}. Only `orchestrion tune` and `orchestrion certify` "
+            "write one; take it out, and the policy is one without a promise."
+        ) from None
 
 
 def find_policy(name: str, settings: Settings) -> SavedPolicy:
@@ -55,7 +68,7 @@ def find_policy(name: str, settings: Settings) -> SavedPolicy:
 
 
 def write_policy(path: Path, saved: SavedPolicy, *, about: str | None = None) -> None:
-    """Save a policy and its rules. Raises PolicyError for what has no JSON form."""
+    """Save a policy, its rules and its certificate. Raises PolicyError for what has no JSON form."""
     data: dict[str, Any] = {
         "format": FORMAT,
         "policy": dump_policy(saved.policy),
@@ -63,4 +76,6 @@ def write_policy(path: Path, saved: SavedPolicy, *, about: str | None = None) ->
     }
     if about:
         data["about"] = about
+    if saved.certificate:
+        data["certificate"] = msgspec.to_builtins(saved.certificate)
     path.write_bytes(to_json(data, indent=2) + b"\n")

@@ -45,7 +45,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
     ``fitted`` are digests of the ids of all tasks that the policy was chosen or certified on (see ``task_digest``); ``prompt`` digests the
     step's instructions and output schema. ``method`` names the test. ``expected``: the promise is about the policy's expectation over its own
-    chance. ``group_by``: tasks with one value of this tag were taken as one unit. ``policy`` is the digest of the policy's JSON.
+    chance. ``group_by``: tasks with one value of this tag were taken as one unit. ``policy`` is the digest of the saved policy, checks included
+    (``SavedPolicy.digest``).
     """
 
     target: Target

@@ -5,5 +5,5 @@ recorded   facts of runs, from the database;  replayed: facts of policies put ov
 frontier   what the same work would have cost with the dearest model alone
 intervals  how sure a share is
 words      the paragraph at the top;  advice: what to do next
-page       the HTML;  plots: its drawings
+page       the HTML;  plots, scatter: its drawings
 """

@@ -29,17 +29,22 @@ T = TypeVar("T")
 
 
 def render(report: Report) -> str:
-    """The report as HTML. Texts of models and users are escaped, whatever is in them."""
+    """The report as HTML."""
+    return fill("page.html.j2", report=report)
+
+
+def fill(template: str, **facts: Any) -> str:
+    """A page of these facts. Texts of models and users are escaped, whatever is in them."""
     css = resources.files("orchestrion.report").joinpath("templates", "page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return _templates().get_template("page.html.j2").render(report=report, css=css, style_digest=digest)
+    return _templates().get_template(template).render(**facts, css=css, style_digest=digest)
 
 
 @cache
 def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # 40 ms, and only this page needs it
 
-    from orchestrion.report import plots, words
+    from orchestrion.report import plots, scatter, words
 
     environment = Environment(
         loader=PackageLoader("orchestrion.report"),
@@ -49,7 +54,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.globals |= {"plots": plots, "words": words, "LISTED": LISTED}
+    environment.globals |= {"plots": plots, "scatter": scatter, "words": words, "LISTED": LISTED}
     environment.filters |= {
         "dollars": dollars,
         "percent": words.percent,

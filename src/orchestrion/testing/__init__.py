@@ -37,8 +37,11 @@ class ScriptedWorker:
     asked more often than its test expects.
     """
 
-    def __init__(self, name: str, script: Script, *, price: Price = PRICE, max_output: int = 100) -> None:
+    def __init__(
+        self, name: str, script: Script, *, price: Price = PRICE, max_output: int = 100, model: str | None = None
+    ) -> None:
         self.name = name
+        self.model: str | None = model
         self.price: Price | None = price
         self.max_output = max_output
         self.requests: list[Request] = []

@@ -27,7 +27,9 @@ def _labels(tuning: Tuning, promise: Promise, aim: Aim) -> list[str]:
     more = choose(tuning.space, aim._replace(certify=3 * aim.certify), tuning.paths)
     if now.value - more.value < WORTH:
         return []
-    return [f"Three times as many labels ({3 * have}) would probably bring the cost from {now.value:.0%} to {more.value:.0%} of the frontier's, or lower."]
+    return [
+        f"Three times as many labels ({3 * have}) would probably bring the cost from {now.value:.0%} to {more.value:.0%} of the frontier's, or lower."
+    ]
 
 
 def _workers(tuning: Tuning, promise: Promise) -> list[str]:
@@ -39,7 +41,9 @@ def _workers(tuning: Tuning, promise: Promise) -> list[str]:
 def _unlabelled(tuning: Tuning) -> list[str]:
     if not tuning.evidence.more:
         return []
-    return ["Of tasks without labels only those need one on which the answers differ: --label-next names the most useful ones."]
+    return [
+        "Of tasks without labels only those need one on which the answers differ: --label-next names the most useful ones."
+    ]
 
 
 def tasks_to_label(tuning: Tuning, promise: Promise, most: int) -> tuple[TaskToLabel, ...]:

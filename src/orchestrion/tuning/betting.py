@@ -65,7 +65,7 @@ def clustered(bets: Bets, clusters: Sequence[Hashable], *, largest: int | None =
     seen = int(np.bincount(place).max(initial=0))
     if largest is not None and seen > largest:
         raise ValueError(f"a cluster has {seen} tasks, more than the {largest} that were stated")
-    return Bets(np.bincount(place, bets.values), (largest or max(seen, 1)) * bets.worst)
+    return Bets(np.bincount(place, bets.values).astype(float), (largest or max(seen, 1)) * bets.worst)
 
 
 def where_different(

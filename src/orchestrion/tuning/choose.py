@@ -14,7 +14,10 @@ TRUST = 30.0
 """The models' own expectation of a policy's loss counts as much as so many labelled tasks."""
 
 DOUBT = 0.5
-"""So much is added to the sum of squares of the fit half, and so many of its standard errors to the loss."""
+"""So much is added to the sum of squares of the fit half: a policy that was never seen to fail may."""
+
+CAUTION = 0.5
+"""So many standard errors of the fit half are added to the loss: of many policies, the one that looks best had luck."""
 
 
 class Aim(NamedTuple):
@@ -105,5 +108,5 @@ def _needed(space: Space, aim: Aim, path: Path) -> Floats:
         hoped, scale = np.maximum(-path.hoped, 0).mean(axis=0), 1.0
     mean = (n * loss.mean(axis=0) + TRUST * hoped) / (n + TRUST)
     variance = np.maximum((loss**2).mean(axis=0) - mean**2, 0) + DOUBT / n
-    need: Floats = (mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + DOUBT / np.sqrt(n))) / scale
+    need: Floats = (mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + CAUTION / np.sqrt(n))) / scale
     return np.maximum(need, 1e-9)

@@ -174,5 +174,3 @@ def _chance(seed: int, case: Case) -> float:
     """A number in [0, 1) for a task, of its id and the seed alone: graded scores become right or wrong by it."""
     text = "\0".join([str(seed), *map(str, case.key)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
-
-

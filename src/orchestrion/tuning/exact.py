@@ -29,7 +29,7 @@ from scipy import special
 Floats = NDArray[np.float64]
 
 NUISANCE_MISS = 0.001  # how often the interval of γ may miss; added to the p-value
-NUISANCE_POINTS = 25  # of γ over that interval; 400 raise a p-value by less than .3 % of itself
+NUISANCE_POINTS = 25  # of γ over that interval; 400 raise a p-value by less than .5 % of itself
 WINDOW = 4.5  # standard deviations of the number of gains that are summed; what lies outside counts as extreme
 ROUNDING = 1e-9  # a count of harms this close to the boundary is on it
 

@@ -10,6 +10,7 @@ the dual (Saunders, Gammerman and Vovk 1998), whose size is the number of labels
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ AS_IS = frozenset({"tag", "answer", "text"})
 
 MOST_LEVERAGE = 0.95
 
+LEAST_DEVIATION = 1e-3
+"""A signal that varies less says nothing; all are logarithms, shares or counts, so this is little for any of them."""
+
 
 class Matrix:
     """Signals of all tasks by name, one row a task. ``beside`` adds columns: those of the prompt are worked out once."""
@@ -47,53 +51,81 @@ class Matrix:
 
 
 class Design:
-    """Signals of all tasks, scaled by their penalties and centred on the fit half.
-
-    ``fit`` are the indices of the tasks with labels to learn from, shape (n,).
-    """
+    """Signals of all tasks, scaled by their penalties. ``fit`` are the indices of the tasks with labels to learn from, shape (n,)."""
 
     def __init__(self, matrix: Matrix, fit: NDArray[np.intp]) -> None:
         self.names = matrix.names
         self.fit = fit
         self.scale = _scales(self.names, matrix.values[fit])
-        self._x = matrix.values @ sparse.diags_array(self.scale)
-        x_fit = self._x[fit]
-        self._mean = np.asarray(x_fit.mean(axis=0)).ravel()
-        shift = np.asarray(x_fit @ self._mean).ravel()
-        gram = np.asarray((x_fit @ x_fit.T).todense()) - shift[:, None] - shift[None, :] + self._mean @ self._mean
-        n = len(fit)
-        self._inverse = np.linalg.inv(gram + np.eye(n))
-        self._hat = gram @ self._inverse
-        leverage = np.minimum(np.diag(self._hat) + 1 / n, MOST_LEVERAGE)
-        self._left = 1 / (1 - leverage)[:, None]
-        self._x_fit = x_fit
+        self.x = matrix.values @ sparse.diags_array(self.scale)
+        self.x_fit = self.x[fit]
+        self.gram = np.asarray((self.x_fit @ self.x_fit.T).todense())
+        self._regressions: dict[bytes, Regression] = {}
+
+    def on(self, train: NDArray[np.intp]) -> Regression:
+        """The regression on a part of the fit half, named by positions in ``fit``; worked out once for each part."""
+        key = train.tobytes()
+        if key not in self._regressions:
+            self._regressions[key] = Regression(self, train)
+        return self._regressions[key]
+
+
+class Regression:
+    """Ridge regression with an intercept on a part of the fit half."""
+
+    def __init__(self, design: Design, train: NDArray[np.intp]) -> None:
+        self.design = design
+        self.train = train
+        n = len(train)
+        columns = design.gram[:, train]
+        own = columns[train]
+        self.centred = columns - columns.mean(axis=1, keepdims=True) - own.mean(axis=0) + own.mean()  # (fit, train)
+        kernel = self.centred[train]
+        self.inverse = np.linalg.inv(kernel + np.eye(n))
+        leverage = np.minimum(np.einsum("ij,ji->i", kernel, self.inverse) + 1 / n, MOST_LEVERAGE)
+        self.left = 1 / (1 - leverage)[:, None]
 
     def learn(self, y: Floats) -> Learned:
-        """Regress ``y``, shape (n, targets), on the signals."""
-        mean = y.mean(axis=0)
-        centred = y - mean
-        alpha = self._inverse @ centred
-        weights = np.asarray(self._x_fit.T @ alpha) - np.outer(self._mean, alpha.sum(axis=0))
-        constant = mean - self._mean @ weights
-        predicted = np.asarray(self._x @ weights) + constant
-        predicted[self.fit] = y - (centred - self._hat @ centred) * self._left
-        return Learned(self, weights, constant, predicted)
+        """Regress ``y``, shape (fit, targets), of which the rows of the part are looked at."""
+        own = y[self.train]
+        return Learned(self, own, self.inverse @ (own - own.mean(axis=0)))
 
 
 class Learned:
-    """``predicted``: (tasks, targets); for the fit half, as if each task had been left out."""
+    """What was learned of some targets: a linear function of the signals for each."""
 
-    def __init__(self, design: Design, weights: Floats, constant: Floats, predicted: Floats) -> None:
-        self.predicted = predicted
-        self._design = design
-        self._weights = weights
-        self._constant = constant
+    def __init__(self, regression: Regression, y: Floats, alpha: Floats) -> None:
+        self._regression = regression
+        self._y = y
+        self._alpha = alpha
+
+    def on_fit(self) -> Floats:
+        """Predictions for the fit half, (fit, targets); for the part that was learned from as if each task had been left out."""
+        regression = self._regression
+        found: Floats = self._y.mean(axis=0) + regression.centred @ self._alpha
+        found[regression.train] = self._y - (self._y - found[regression.train]) * regression.left
+        return found
+
+    def on_all(self) -> Floats:
+        """Predictions for all tasks, (tasks, targets)."""
+        weights, constant = self._primal
+        found: Floats = np.asarray(self._regression.design.x @ weights) + constant
+        return found
+
+    @cached_property
+    def _primal(self) -> tuple[Floats, Floats]:
+        x = self._regression.design.x_fit[self._regression.train]
+        mean = np.asarray(x.mean(axis=0)).ravel()
+        weights = np.asarray(x.T @ self._alpha) - np.outer(mean, self._alpha.sum(axis=0))
+        return weights, self._y.mean(axis=0) - mean @ weights
 
     def coefficients(self, mix: Floats) -> dict[str, float]:
         """The coefficients of a weighted sum of the targets, ``mix`` of shape (targets,), as a policy's score has them."""
-        weights = (self._weights @ mix) * self._design.scale
-        found = {name: weight for name, weight in zip(self._design.names, weights.tolist(), strict=True) if weight}
-        return {"one": float(self._constant @ mix), **found}
+        weights, constant = self._primal
+        design = self._regression.design
+        scaled = (weights @ mix) * design.scale
+        found = {name: weight for name, weight in zip(design.names, scaled.tolist(), strict=True) if weight}
+        return {"one": float(constant @ mix), **found}
 
 
 def added(*scores: Mapping[str, float]) -> dict[str, float]:
@@ -134,5 +166,5 @@ def _scales(names: Sequence[str], fit: Any) -> Floats:
     for i, name in enumerate(names):
         form = form_of(name)
         own = 1.0 if form in AS_IS else deviation[i]
-        scale[i] = 0.0 if own < 1e-9 else 1 / (own * np.sqrt(PENALTY.get(form, OTHER)))
+        scale[i] = 0.0 if own < LEAST_DEVIATION else 1 / (own * np.sqrt(PENALTY.get(form, OTHER)))
     return scale

@@ -10,13 +10,13 @@ from msgspec import structs
 
 from orchestrion.domain import usd
 from orchestrion.policy.certificate import Target
-from orchestrion.policy.combinators import Mix, Router, fixed
+from orchestrion.policy.combinators import Mix, fixed
 from orchestrion.policy.protocol import Policy
 from orchestrion.tuning.bounds import bootstrap_ratio
 from orchestrion.tuning.choose import Aim, Choice, choose
 from orchestrion.tuning.drive import drive_all
 from orchestrion.tuning.evidence import Evidence, Measured, Test
-from orchestrion.tuning.facts import Interval, Promise, TagPromise
+from orchestrion.tuning.facts import Interval, Promise
 from orchestrion.tuning.ground import Grounds
 from orchestrion.tuning.halves import Halves
 from orchestrion.tuning.space import Path, Space
@@ -55,13 +55,20 @@ def promise(tuning: Tuning, target: Target, aim: Aim) -> Promise:
         return nothing(tuning, target, f"no worker is cheaper than the frontier '{tuning.space.frontier}'", labels=None)
     choice = choose(tuning.space, aim, tuning.paths)
     if not np.isfinite(choice.value):
-        return nothing(tuning, target, f"no policy that was tried costs as little as {aim.within:.0%} of the frontier's", labels=None)
+        return nothing(
+            tuning,
+            target,
+            f"no policy that was tried costs as little as {aim.within:.0%} of the frontier's",
+            labels=None,
+        )
     found = certify_path(tuning.evidence, choice, aim)
     if aim.within is not None:
         kept = max(0.0, 1 - found.share * found.loss)
         target = structs.replace(target, quality=float(f"{kept - 5e-4:.3f}"))
         if target.quality <= 0:
-            return nothing(tuning, target, "nothing can be promised of its quality at this cost", labels=_enough(tuning))
+            return nothing(
+                tuning, target, "nothing can be promised of its quality at this cost", labels=_enough(tuning)
+            )
     return kept_promise(tuning, target, found)
 
 

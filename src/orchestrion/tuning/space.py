@@ -33,6 +33,7 @@ from orchestrion.tuning.table import Case
 
 Stage = tuple[tuple[str, int], ...]
 Structure = tuple[Stage, ...]
+Booleans = NDArray[np.bool_]
 
 PRICES = 1 / np.geomspace(0.04, 3.0, 26)
 """Prices of quality, from cautious to bold."""
@@ -44,6 +45,10 @@ MOST_WORKERS = 5
 """So many workers, the most promising alone, are combined with each other."""
 
 SAMPLES = (2, 4, 8)
+
+FOLDS = 5
+"""Each fifth of the fit half is judged by models of the others: what was learned from a task says nothing of how well it is done."""
+
 _PROMPT = frozenset({"one", "tag", "text", "prompt:length", "prompt:numbers", "prompt:lines"})
 _ANSWERS = frozenset(
     {"share", "agree", "distinct", "answer", "empty", "length", "tokens", "latency", "cost", "verdict"}
@@ -52,20 +57,32 @@ _ANSWERS = frozenset(
 
 class Staged(NamedTuple):
     """A stage over all tasks. ``gain``: quality above the frontier's (nan where a score is not known); ``passed``: there is an answer
-    to accept; ``cost`` in frontier calls; ``learned`` has the targets gain and the frontier's cost."""
+    to accept; ``cost`` in frontier calls."""
 
     gain: Floats
     passed: NDArray[np.bool_]
     cost: Floats
     design: Design
-    learned: Learned
+
+
+class Plan(NamedTuple):
+    """What the models of a structure decide for some tasks (rows) at each of PRICES (columns).
+
+    ``asked``: whether any stage is; ``accepts``: by stage, whether its answer is good enough; ``gains`` by stage the gain to expect.
+    """
+
+    asked: Booleans
+    accepts: tuple[Booleans, ...]
+    gains: tuple[Floats, ...]
+    worth: tuple[Learned, ...]
+    rest: tuple[Learned, ...]
 
 
 class Path(NamedTuple):
-    """The policies of one structure, one a column for each of PRICES, over all tasks (rows); on the fit half as if each task
-    had been left out.
+    """The policies of one structure, one a column for each of PRICES, over all tasks (rows).
 
-    ``gain`` and ``cost`` are what each policy does (nan where a score is not known), ``hoped`` the gain that the models expect.
+    ``gain`` and ``cost`` are what each policy does (nan where a score is not known), ``hoped`` the gain that the models expect. On
+    the fit half decisions are those of models that were learned from the other folds.
     """
 
     structure: Structure
@@ -73,11 +90,11 @@ class Path(NamedTuple):
     cost: Floats
     hoped: Floats
     space: Space
-    values: tuple[Learned, ...]
+    plan: Plan
 
     def policy(self, column: int) -> Policy:
         """The policy of one price, as it is saved and runs."""
-        return self.space.policy(self.structure, self.values, column)
+        return self.space.policy(self.structure, self.plan, column)
 
 
 class Space:
@@ -158,67 +175,94 @@ class Space:
             quality.append(_quality(case, agreed[0]) if agreed else 0.0)
             spent.append(sum(attempt.spent for attempt in attempts))
         gain = np.array(quality) - self.frontier_quality
-        design = Design(self._prompts.beside(rows), self.fit)
-        learned = design.learn(np.stack([gain[self.fit], self.frontier_cost[self.fit]], axis=1))
-        return Staged(gain, np.array(passed), np.array(spent, float) / self.unit, design, learned)
+        return Staged(
+            gain, np.array(passed), np.array(spent, float) / self.unit, Design(self._prompts.beside(rows), self.fit)
+        )
 
     def path(self, structure: Structure) -> Path:
         """The policies of a structure, from cautious to bold."""
         stages = [self.stage(stage) for stage in structure]
-        go_on: list[Floats | None] = [None]  # from the last stage back; None: the frontier is next, which is worth 0
-        values: list[Learned] = []
-        accepts: list[NDArray[np.bool_]] = []
+        everybody = np.arange(len(self.fit))
+        whole = self._plan(stages, everybody, on_fit=False)
+        gain, cost, hoped = self._walk(stages, whole, np.arange(len(self.cases)))
+        for held in self._folds:
+            plan = self._plan(stages, np.setdiff1d(everybody, held), on_fit=True)
+            part = Plan(
+                plan.asked[held],
+                tuple(one[held] for one in plan.accepts),
+                tuple(one[held] for one in plan.gains),
+                (),
+                (),
+            )
+            rows = self.fit[held]
+            gain[rows], cost[rows], hoped[rows] = self._walk(stages, part, rows)
+        return Path(structure, gain, cost, hoped, self, whole)
+
+    @cached_property
+    def _folds(self) -> list[NDArray[np.intp]]:
+        """Positions in the fit half, in FOLDS parts: it is in an order by chance already."""
+        return [
+            fold for fold in np.array_split(np.arange(len(self.fit)), FOLDS) if len(fold) and len(fold) < len(self.fit)
+        ]
+
+    def _plan(self, stages: Sequence[Staged], train: NDArray[np.intp], *, on_fit: bool) -> Plan:
+        """Backward induction with models learned from a part of the fit half, for the fit half alone or for all tasks."""
+
+        def predicted(learned: Learned) -> Floats:
+            return learned.on_fit() if on_fit else learned.on_all()
+
+        rows = self.fit if on_fit else np.arange(len(self.cases))
+        accepts: list[Booleans] = []
+        gains: list[Floats] = []
+        worths: list[Learned] = []
+        rests: list[Learned] = []
+        rest, rest_fit = np.zeros((1, len(PRICES))), np.zeros((1, len(PRICES)))  # after the last stage, the frontier
         for k in range(len(stages) - 1, -1, -1):
             staged = stages[k]
-            expected = staged.learned.predicted
+            targets = np.stack([staged.gain[self.fit], self.frontier_cost[self.fit]], axis=1)
+            learned = staged.design.on(train).learn(targets)
+            expected = predicted(learned)
             worth = expected[:, :1] * PRICES + expected[:, 1:]
-            rest = np.zeros_like(worth) if go_on[-1] is None else go_on[-1]
-            accepts.append((worth >= rest) & staged.passed[:, None])
-            value = np.where(accepts[-1], worth, rest)
+            accepts.append((worth >= rest) & staged.passed[rows, None])
+            gains.append(expected[:, :1])
+            worths.append(learned)
+            of_fit = learned.on_fit()
+            worth_fit = of_fit[:, :1] * PRICES + of_fit[:, 1:]
+            taken = (worth_fit >= rest_fit) & staged.passed[self.fit, None]
             before = stages[k - 1].design if k else self._before
-            values.append(before.learn(value[self.fit]))
+            rests.append(before.on(train).learn(np.where(taken, worth_fit, rest_fit)))
             step = staged.cost.mean() - (stages[k - 1].cost.mean() if k else 0.0)
-            go_on.append(values[-1].predicted - step)
-        start = go_on[-1]
-        assert start is not None  # noqa: S101  # there is a stage
-        return self._walk(structure, stages, accepts[::-1], start >= 0, tuple(values[::-1]))
+            rest, rest_fit = predicted(rests[-1]) - step, rests[-1].on_fit() - step
+        return Plan(rest >= 0, tuple(accepts[::-1]), tuple(gains[::-1]), tuple(worths[::-1]), tuple(rests[::-1]))
 
-    def _walk(
-        self,
-        structure: Structure,
-        stages: Sequence[Staged],
-        accepts: Sequence[NDArray[np.bool_]],
-        asked: NDArray[np.bool_],
-        values: tuple[Learned, ...],
-    ) -> Path:
-        """What every task's way through the stages gives and costs."""
-        shape = asked.shape
+    def _walk(self, stages: Sequence[Staged], plan: Plan, rows: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
+        """Gain, cost and hoped gain of the tasks' ways through the stages."""
+        shape = plan.asked.shape
         gain, hoped, cost = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        open_, before = asked, np.zeros(len(self.cases))
-        for staged, accept in zip(stages, accepts, strict=True):
-            cost += open_ * (staged.cost - before)[:, None]
-            before = staged.cost
+        open_, before = plan.asked, np.zeros(len(rows))
+        for staged, accept, expected in zip(stages, plan.accepts, plan.gains, strict=True):
+            cost += open_ * (staged.cost[rows] - before)[:, None]
+            before = staged.cost[rows]
             taken = open_ & accept
-            gain = np.where(taken, staged.gain[:, None], gain)
-            hoped = np.where(taken, staged.learned.predicted[:, :1], hoped)
+            gain = np.where(taken, staged.gain[rows, None], gain)
+            hoped = np.where(taken, expected, hoped)
             open_ = open_ & ~accept
-        cost += (open_ | ~asked) * self.frontier_cost[:, None]
-        return Path(structure, gain, cost, hoped, self, values)
+        cost += (open_ | ~plan.asked) * self.frontier_cost[rows, None]
+        return gain, cost, hoped
 
-    def policy(self, structure: Structure, values: Sequence[Learned], column: int) -> Policy:
+    def policy(self, structure: Structure, plan: Plan, column: int) -> Policy:
         """The policy of a structure at one price: deferrals inside each other, behind a router that may skip them all."""
-        price = float(PRICES[column])
         one = np.zeros(len(PRICES))
         one[column] = 1.0
         stages = [self.stage(stage) for stage in structure]
         policy = fixed(self.frontier)
         for k in range(len(stages) - 1, -1, -1):
-            score, least = stages[k].learned.coefficients(np.array([price, 1.0])), 0.0
+            score, least = plan.worth[k].coefficients(np.array([PRICES[column], 1.0])), 0.0
             if k + 1 < len(stages):
-                score = added(score, negated(values[k + 1].coefficients(one)))
+                score = added(score, negated(plan.rest[k + 1].coefficients(one)))
                 least = float(stages[k].cost.mean() - stages[k + 1].cost.mean())
             policy = deferral(dict(structure[k]), added(score), least=least, otherwise=policy)
-        enter = added(values[0].coefficients(one))
+        enter = added(plan.rest[0].coefficients(one))
         return scored_router(enter, least=float(stages[0].cost.mean()), above=policy, below=self.frontier)
 
 

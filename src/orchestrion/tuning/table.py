@@ -112,7 +112,9 @@ def read_table(
             )
             for worker in chosen
         },
-        prompts=frozenset(row.instructions for found in whole.values() for row in found.rows.values() if row.instructions),
+        prompts=frozenset(
+            row.instructions for found in whole.values() for row in found.rows.values() if row.instructions
+        ),
     )
 
 

@@ -12,14 +12,14 @@ from orchestrion.errors import RecordsError
 from orchestrion.policy.certificate import Target
 from orchestrion.tuning.advise import advice, tasks_to_label
 from orchestrion.tuning.bounds import batch_delta, fewest_labels
-from orchestrion.tuning.choose import Aim, paths, tried
+from orchestrion.tuning.choose import Aim, paths
 from orchestrion.tuning.evidence import Evidence
 from orchestrion.tuning.facts import Point, Promise, Tuned, Wish, WorkerFacts
 from orchestrion.tuning.ground import Grounds
 from orchestrion.tuning.halves import Halves, split
 from orchestrion.tuning.promise import Tuning, promise
 from orchestrion.tuning.space import Space
-from orchestrion.tuning.table import Case, Table, read_table, scored
+from orchestrion.tuning.table import Case, read_table, scored
 
 MOST_POINTS = 2000
 """So many of the policies tried are kept for the plot, the hull among them."""
@@ -52,7 +52,9 @@ def tune(
     n_min = _fewest(wish, frontier, halves)
     grounds = Grounds(table, prices or {}, models or {}, seed=wish.seed, group_by=wish.group_by)
     evidence = Evidence(halves.certify, table.unlabelled, frontier, grouped=halves.grouped, seed=wish.seed)
-    space = Space([*halves.fit, *halves.certify, *table.unlabelled], np.arange(len(halves.fit)), frontier, table.samples)
+    space = Space(
+        [*halves.fit, *halves.certify, *table.unlabelled], np.arange(len(halves.fit)), frontier, table.samples
+    )
     aims = [_aim(target, wish, halves) for target in targets(wish)]
     found = paths(space, aims[0]) if len(halves.certify) >= n_min else []
     everything = [*halves.fit, *halves.certify]
@@ -130,10 +132,14 @@ def _oracle(frontier: str, workers: Sequence[str], cases: Sequence[Case]) -> Wor
     for case in cases:
         least = scored(case, frontier)
         spent, score = min(
-            (case.attempts[worker, 0].spent, -scored(case, worker)) for worker in workers if scored(case, worker) >= least
+            (case.attempts[worker, 0].spent, -scored(case, worker))
+            for worker in workers
+            if scored(case, worker) >= least
         )
         quality, cost = quality - score, cost + spent
-    return WorkerFacts(name="hindsight oracle", quality=quality / len(cases), cost=usd(cost) / len(cases), tasks=len(cases))
+    return WorkerFacts(
+        name="hindsight oracle", quality=quality / len(cases), cost=usd(cost) / len(cases), tasks=len(cases)
+    )
 
 
 def _points(space: Space, found: list, workers: Sequence[str], chosen: Promise) -> tuple[Point, ...]:  # type: ignore[type-arg]

@@ -47,7 +47,9 @@ def _said(policy: Policy) -> str:
         return f"where the task promises little by {_signals(policy.score)}, {_said(policy.below)} at once; else {_said(policy.above)}"
     if isinstance(policy, Deferral):
         who = " and ".join(worker if n == 1 else f"{worker} {n} times" for worker, n in policy.workers.items())
-        return f"ask {who}; keep the answer if it looks right by {_signals(policy.score)}; else {_said(policy.otherwise)}"
+        return (
+            f"ask {who}; keep the answer if it looks right by {_signals(policy.score)}; else {_said(policy.otherwise)}"
+        )
     return str(policy)
 
 
