@@ -82,22 +82,21 @@ def _line(row: Figures) -> str:
 
 
 def _macro(rows: Sequence[Figures]) -> str:
-    """Means over workloads, and over those where much can be saved; the worst of the broken promises."""
+    """In Markdown: mean cost ratios over workloads, and over those where much can be saved; the worst of the broken promises."""
     workloads = list(dict.fromkeys(row.workload for row in rows))
     worth = [name for name in workloads if next(row.oracle for row in rows if row.workload == name) <= WORTH]
+    short = [name.removeprefix("routellm_").removeprefix("mot_") + "*" * (name in worth) for name in workloads]
     lines = [
-        f"\nMacro average of mean cost, {rows[0].labels} labels (*: the oracle's cost is at most {WORTH} of the frontier's)"
+        f"\nMean cost, {rows[0].labels} labels. *: hindsight costs at most {WORTH} of the frontier. "
+        "Broken: at worst, on the population.\n",
+        f"| | mean of * | all | broken | {' | '.join(short)} |",
+        f"|---|{'---|' * (3 + len(short))}",
     ]
-    names = "".join(
-        f"{name.removeprefix('routellm_').removeprefix('mot_')[:13] + '*' * (name in worth):>15}" for name in workloads
-    )
-    lines.append(f"{'':18}{'all':>8}{'*':>8}{'worst broken':>14}{names}")
     for method in dict.fromkeys(row.method for row in rows):
         own = {row.workload: row for row in rows if row.method == method}
-        some = fmean(own[name].mean for name in worth) if worth else 1.0
-        each = "".join(f"{own[name].mean:15.3f}" for name in workloads)
-        worst = max(row.broken for row in own.values())
-        lines.append(f"{method:18}{fmean(row.mean for row in own.values()):8.3f}{some:8.3f}{worst:14.1%}{each}")
+        means = [fmean(own[name].mean for name in some) if some else 1.0 for some in (worth, workloads)]
+        figures = [f"{mean:.3f}" for mean in means] + [f"{max(row.broken for row in own.values()):.1%}"]
+        lines.append(f"| {' | '.join([method, *figures, *(f'{own[name].mean:.3f}' for name in workloads)])} |")
     return "\n".join(lines)
 
 
