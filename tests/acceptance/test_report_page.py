@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from orchestrion.report.tuned import render
+from tests.unit.tuned_page_sample import NOT_CERTIFIED, TAGGED, TUNED, hostile
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: on Debian, apt-get install chromium")
 
-PAGES = ("batch", "run", "replay", "hostile")
+TUNINGS = {"tuned": TUNED, "not-certified": NOT_CERTIFIED, "tuned-tags": TAGGED, "tuned-hostile": hostile()}
+PAGES = ("batch", "run", "replay", "hostile", *TUNINGS)
 HOSTILE = "<script>document.title='had'</script><img src=x onerror=alert(1)>"
 
 UNREADABLE = """() => {
@@ -46,7 +50,7 @@ def orchestrion(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A project's batch, one of its runs, a replay of its records, and a batch whose texts mean harm."""
+    """A project's batch, one of its runs, a replay of its records, a batch whose texts mean harm; and what tunings found."""
     folder = tmp_path_factory.mktemp("reports")
     orchestrion(folder, "init", ".")
     orchestrion(folder, "run", "workflow.py:support", "tasks.jsonl", "-q")
@@ -69,6 +73,8 @@ def folder(tmp_path_factory):
     )
     orchestrion(folder, "run", "hostile.py:told", "hostile.jsonl", "-q", "--batch", HOSTILE)
     orchestrion(folder, "report", "--out", "hostile.html")
+    for name, tuned in TUNINGS.items():
+        (folder / f"{name}.html").write_text(render(tuned), encoding="utf-8")
     return folder
 
 
@@ -90,7 +96,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
 def view(request, browser: Browser):
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
@@ -114,6 +120,37 @@ def test_a_page_is_quiet_self_contained_and_readable(folder, view, name):
     assert view.evaluate(UNREADABLE) == []
     assert view.evaluate("document.title") != "had"
     assert view.evaluate("getComputedStyle(document.body).fontVariantNumeric") == "tabular-nums"  # the style is let in
+
+
+SMALLEST = """() => Math.min(...[...document.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().width).flatMap(
+  s => [...s.querySelectorAll('text')].map(t => parseFloat(getComputedStyle(t).fontSize) * s.getBoundingClientRect().width / s.viewBox.baseVal.width)))"""
+"""The size in pixels of the smallest letters in the drawings that are seen."""
+
+OVERLAPS = """() => {
+  const boxes = [...document.querySelectorAll('svg .label')].map(t => [t.textContent, t.getBoundingClientRect()]).filter(([, b]) => b.width);
+  const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 4 && b.top < a.bottom - 4;
+  return boxes.flatMap(([one, a], i) => boxes.slice(i + 1).filter(([, b]) => meet(a, b)).map(([other]) => [one, other]));
+}"""
+"""Names in the drawings that stand on one another."""
+
+
+@pytest.mark.parametrize("name", TUNINGS)
+def test_a_tunings_drawing_can_be_read_on_a_phone_and_at_a_desk(folder, view, name):
+    view.goto((folder / f"{name}.html").as_uri())
+    assert (
+        view.evaluate("[...document.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().width).length") == 1
+    )
+    assert view.evaluate(SMALLEST) >= 10.5
+    assert view.evaluate(OVERLAPS) == []
+
+
+def test_not_certified_is_seen_first_and_in_another_colour(folder, view):
+    view.goto((folder / "not-certified.html").as_uri())
+    heading = view.locator("h1")
+    assert heading.inner_text().startswith("Not certified")
+    alert, ink = (view.evaluate(f"getComputedStyle(document.querySelector('{what}')).color") for what in ("h1", "body"))
+    assert alert != ink
+    assert view.locator(".refused").bounding_box()["y"] < 844
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -145,9 +182,10 @@ def test_wide_tables_scroll_within_themselves_and_by_keyboard(folder, view):
     assert {tuple(region) for region in regions} == {(0, "auto", True)}
 
 
-def test_it_prints_on_paper(folder, browser):
+@pytest.mark.parametrize("name", ["batch", "tuned"])
+def test_it_prints_on_paper(folder, browser, name):
     page = browser.new_page(color_scheme="dark")
-    page.goto((folder / "batch.html").as_uri())
+    page.goto((folder / f"{name}.html").as_uri())
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf(format="A4")[:5] == b"%PDF-"

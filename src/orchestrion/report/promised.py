@@ -52,15 +52,17 @@ def _price(promise: Promise, frontier: str) -> str:
     if alone is None:
         return f"What this policy costs against {frontier} alone is not known."
     change = 1 - promise.cost_ratio.value
-    said = f"This policy costs {thousand(kept)} for 1,000 tasks, where {frontier} alone costs {thousand(alone)}: {thousand(abs(alone - kept))}, or {share(abs(change))}, "
-    return f"{said}{'less' if change >= 0 else 'more'}."
+    less = f"{thousand(abs(alone - kept))}, or {share(abs(change))}, {'less' if change >= 0 else 'more'}"
+    return (
+        f"This policy costs {thousand(kept)} for 1,000 tasks, where {frontier} alone costs {thousand(alone)}: {less}."
+    )
 
 
 def _refused(promise: Promise, tuned: Tuned) -> Iterator[str]:
     frontier = named(tuned.frontier.name)
-    yield f"No cheaper policy could be promised to be good enough. Asked for was that {clause(promise.target, frontier)}."
+    yield f"No cheaper policy could be promised to be good enough. What was asked for: {clause(promise.target, frontier)}."
     if promise.reason:
-        yield _sentence(promise.reason)
+        yield sentence(promise.reason)
     alone = tuned.frontier.cost if not math.isfinite(promise.cost) else promise.cost
     yield f"So the policy is to ask {frontier} for every task, at {thousand(alone)} for 1,000 tasks, and nothing is saved."
     yield needed(promise, tuned)
@@ -68,7 +70,7 @@ def _refused(promise: Promise, tuned: Tuned) -> Iterator[str]:
     if others:
         least = min(others, key=lambda other: other.cost_ratio.value)
         yield f"A weaker promise is certified at {share(least.cost_ratio.value)} of {frontier}’s cost: {clause(least.target, frontier)}."
-    yield "A dot below that looks both good and cheap is no promise: it was not tested, or did not pass."
+    yield "What looks both good and cheap below is no promise: it was not tested, or did not pass."
 
 
 def needed(promise: Promise, tuned: Tuned) -> str:
@@ -81,21 +83,30 @@ def needed(promise: Promise, tuned: Tuned) -> str:
 def clause(target: Target, frontier: str) -> str:
     """The promise in one clause."""
     if target.kind == "share":
-        return f"on at least {percent(target.share or 0, 1)} of the tasks, the answer is worth at least {percent(target.quality, 1)} of {frontier}’s"
-    return f"the mean quality is at least {percent(target.quality, 1)} of {frontier}’s"
+        return f"on at least {whole(target.share or 0)} of the tasks, the answer is worth at least {whole(target.quality)} of {frontier}’s"
+    if not target.quality:
+        return "of the policies at the cost that was named, the best mean quality is kept"
+    return f"the mean quality is at least {whole(target.quality)} of {frontier}’s"
 
 
 def _kept(target: Target, frontier: str) -> str:
     if target.kind == "share":
-        return f"{percent(target.quality, 1)} of {frontier}’s quality on {percent(target.share or 0, 1)} of the tasks"
-    return f"{percent(target.quality, 1)} of {frontier}’s quality"
+        return f"{whole(target.quality)} of {frontier}’s quality on {whole(target.share or 0)} of the tasks"
+    return f"{whole(target.quality)} of {frontier}’s quality"
+
+
+def label(target: Target) -> str:
+    """The promise in a few signs, for a drawing."""
+    return title(target).removesuffix(" of tasks")
 
 
 def title(target: Target) -> str:
-    """The promise in a few words, for a table or a drawing."""
+    """The promise in a few words, for a table."""
     if target.kind == "share":
-        return f"≥{NBSP}{percent(target.quality, 1)} on {percent(target.share or 0, 1)} of tasks"
-    return f"mean ≥{NBSP}{percent(target.quality, 1)}"
+        return f"≥{NBSP}{whole(target.quality)} on {whole(target.share or 0)} of tasks"
+    if not target.quality:
+        return "best at this cost"
+    return f"mean ≥{NBSP}{whole(target.quality)}"
 
 
 def _odds(confidence: float) -> str:
@@ -106,26 +117,27 @@ def _odds(confidence: float) -> str:
     broken = (
         f"of {many:,} such promises, at most one is broken on average"
         if one_in
-        else f"at most {percent(risk, 1)} of such promises are broken on average"
+        else f"at most {whole(risk)} of such promises are broken on average"
     )
-    return f"How sure: {percent(confidence, 1)}, that is, {broken}."
+    return f"How sure: {whole(confidence)}, that is, {broken}."
 
 
 def feasibility(tuned: Tuned) -> str:
     """Whether the labels can be enough at all, and how they were used."""
     target = tuned.promises[0].target
-    enough = f"{tuned.n_min:,} is the fewest that can certify “{title(target)}” with a confidence of {percent(target.confidence, 1)}; in practice it takes two to four times as many"
-    split = (
-        f" {tuned.fit:,} of them chose the policies, the {tuned.certify:,} others tested them."
-        if tuned.fit or tuned.certify
-        else ""
-    )
-    spare = (
-        f" {counted(tuned.unlabelled, 'more task has', 'more tasks have')} answers and no label; {tuned.spared:,} of them needed none, because the answers are the same."
-        if tuned.unlabelled
-        else ""
-    )
-    return f"{counted(tuned.labels, 'task has a label', 'tasks have labels')}. {enough}.{split}{spare}"
+    said = [
+        f"{counted(tuned.labels, 'task has a label', 'tasks have labels')}.",
+        f"{tuned.n_min:,} to test with is the fewest that can certify “{title(target)}” with a confidence of {whole(target.confidence)}; in practice "
+        "it takes two to four times as many.",
+    ]
+    if tuned.fit or tuned.certify:
+        said.append(f"{tuned.fit:,} of them chose the policies, the {tuned.certify:,} others tested them.")
+    if tuned.unlabelled:
+        said.append(
+            f"{counted(tuned.unlabelled, 'more task has', 'more tasks have')} answers and no label; {tuned.spared:,} of them needed none, because "
+            "the answers are the same."
+        )
+    return " ".join(said)
 
 
 def ratio(one: Interval, of: str) -> str:
@@ -140,10 +152,18 @@ def between(one: Interval) -> str:
     return f"{share(one.low)} to {share(one.high)}" if known else ""
 
 
+def whole(value: float) -> str:
+    """A share that somebody chose, with as many decimals as it was given, up to two."""
+    places = next((n for n in (0, 1) if math.isclose(round(value * 100, n), value * 100, rel_tol=1e-9)), 2)
+    return f"{value * 100:.{places}f}{NBSP}%"
+
+
 def share(value: float | None) -> str:
     """A share with one decimal; what is no number is not known."""
     if value is None or not math.isfinite(value):
         return "not known"
+    if value in (0, 1):
+        return percent(value)
     return f"\N{MINUS SIGN}{percent(-value, 1)}" if value < 0 else percent(value, 1)
 
 
@@ -174,6 +194,7 @@ def opening(clause: str) -> str:
     return clause[:1].upper() + clause[1:]
 
 
-def _sentence(text: str) -> str:
-    flat = " ".join(text.split())
+def sentence(text: str) -> str:
+    """A reason as a sentence of its own."""
+    flat = opening(" ".join(text.split()))
     return flat if flat.endswith((".", "!", "?", "…")) else f"{flat}."

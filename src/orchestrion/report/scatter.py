@@ -6,7 +6,7 @@ Up is better, left is cheaper. Where the dearest costs far more than the cheapes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -148,6 +148,10 @@ class Box(NamedTuple):
             and other.left < self.left + self.width
         )
 
+    def meets_any(self, others: Iterable[Box]) -> bool:
+        """Whether it overlaps one of them."""
+        return any(self.meets(other) for other in others)
+
 
 class Named(NamedTuple):
     """A point and the name that stands beside it."""
@@ -157,10 +161,11 @@ class Named(NamedTuple):
     y: float
 
 
-def names(axes: Axes, points: Sequence[Named], *, taken: Sequence[Box] = ()) -> Markup:
+def names(axes: Axes, points: Sequence[Named], *, taken: Sequence[Box] = (), better: Sequence[Box] = ()) -> Markup:
     """A name beside each point, right or left of it, moved up or down where something stands there already.
 
-    The first find their place first. A name for which there is no room is left out: the page has a table beside the drawing.
+    The first find their place first. No name stands on what is ``taken``, or, where there is room elsewhere, on ``better`` left free. A name
+    for which there is no room is left out: the page has a table beside the drawing.
     """
     standing = [*taken, *(Box(point.x - 8, point.y, 16) for point in points)]
     room = int(((axes.width - LEFT - RIGHT) / 2 - 11) / LETTER)
@@ -168,9 +173,8 @@ def names(axes: Axes, points: Sequence[Named], *, taken: Sequence[Box] = ()) -> 
     for name, x, y in points:
         shown = clip(name, min(28, room))
         width = LETTER * wide(shown)
-        place = next(
-            (box for box in _places(axes, x, y, width) if not any(box.meets(other) for other in standing)), None
-        )
+        free = [box for box in _places(axes, x, y, width) if not box.meets_any(standing)]
+        place = next((box for box in free if not box.meets_any(better)), next(iter(free), None))
         if place is None:
             continue
         standing.append(place)

@@ -125,7 +125,7 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     score, ``spared`` those of them that needed no label, because the answers are the same. ``n_min`` is the fewest labelled tasks that could
     certify the first promise; ``notes`` are findings about the records (duplicates, tasks left out, workers left out, a frontier
     that is not the best …), ``advice`` what would make the result better, each one sentence. ``label_next`` are the tasks that
-    ``Wish.label_next`` asked for.
+    ``Wish.label_next`` asked for. ``tried`` counts all policies that were tried, where ``points`` has only some of them.
     """
 
     promises: tuple[Promise, ...]
@@ -144,3 +144,4 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     advice: tuple[str, ...]
     seconds: float
     label_next: tuple[TaskToLabel, ...] = ()
+    tried: int = 0

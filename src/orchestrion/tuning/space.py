@@ -27,13 +27,14 @@ from orchestrion.policy.asking import calls_of, majority
 from orchestrion.policy.combinators import fixed
 from orchestrion.policy.learned import deferral, scored_router
 from orchestrion.policy.protocol import Policy
-from orchestrion.policy.signals import signals
+from orchestrion.policy.signals import form_of, signals
 from orchestrion.tuning.learn import Design, Floats, Learned, Matrix, added, negated
 from orchestrion.tuning.table import Case
 
 Stage = tuple[tuple[str, int], ...]
 Structure = tuple[Stage, ...]
 Booleans = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 
 PRICES = 1 / np.geomspace(0.04, 3.0, 26)
 """Prices of quality, from cautious to bold."""
@@ -49,10 +50,24 @@ SAMPLES = (2, 4, 8)
 FOLDS = 5
 """Each fifth of the fit half is judged by models of the others: what was learned from a task says nothing of how well it is done."""
 
-_PROMPT = frozenset({"one", "tag", "text", "prompt:length", "prompt:numbers", "prompt:lines"})
-_ANSWERS = frozenset(
-    {"share", "agree", "distinct", "answer", "empty", "length", "tokens", "latency", "cost", "verdict"}
-)
+NARROW = frozenset({"share", "agree", "distinct", "verdict"})
+MIDDLE = NARROW | {"tag", "answer"}
+WIDE = MIDDLE | {
+    "text",
+    "prompt:length",
+    "prompt:numbers",
+    "prompt:lines",
+    "empty",
+    "length",
+    "tokens",
+    "latency",
+    "cost",
+}
+WIDTHS = (NARROW, MIDDLE, WIDE)
+"""What models may look at, as forms of signals. With few labels a narrow look chooses better: whether answers agree is
+nearly always worth something, the words of a prompt may be nothing but noise."""
+
+_PROMPT = frozenset({"tag", "text", "prompt:length", "prompt:numbers", "prompt:lines"})
 
 
 class Staged(NamedTuple):
@@ -62,7 +77,7 @@ class Staged(NamedTuple):
     gain: Floats
     passed: NDArray[np.bool_]
     cost: Floats
-    design: Design
+    signals: tuple[Mapping[str, float], ...]
 
 
 class Plan(NamedTuple):
@@ -79,13 +94,14 @@ class Plan(NamedTuple):
 
 
 class Path(NamedTuple):
-    """The policies of one structure, one a column for each of PRICES, over all tasks (rows).
+    """The policies of one structure and one of WIDTHS, one a column for each of PRICES, over all tasks (rows).
 
     ``gain`` and ``cost`` are what each policy does (nan where a score is not known), ``hoped`` the gain that the models expect. On
     the fit half decisions are those of models that were learned from the other folds.
     """
 
     structure: Structure
+    width: int
     gain: Floats
     cost: Floats
     hoped: Floats
@@ -100,7 +116,7 @@ class Path(NamedTuple):
 class Space:
     """All structures over the tasks of a table. ``fit``: indices of the labelled tasks to learn from."""
 
-    def __init__(self, cases: Sequence[Case], fit: NDArray[np.intp], frontier: str, samples: Mapping[str, int]) -> None:
+    def __init__(self, cases: Sequence[Case], fit: Indices, frontier: str, samples: Mapping[str, int]) -> None:
         self.cases = cases
         self.fit = fit
         self.frontier = frontier
@@ -110,14 +126,22 @@ class Space:
         self.frontier_cost = spent / self.unit
         self.frontier_quality = np.array([_quality(case, case.attempts[frontier, 0]) for case in cases])
         self._stages: dict[Stage, Staged] = {}
+        self._designs: dict[tuple[Stage, int], Design] = {}
+        self._prompts: dict[int, Matrix] = {}
 
-    @cached_property
-    def _prompts(self) -> Matrix:
-        return Matrix([signals(case.task, forms=_PROMPT) for case in self.cases])
-
-    @cached_property
-    def _before(self) -> Design:
-        return Design(self._prompts, self.fit)
+    def _design(self, stage: Stage, width: int) -> Design:
+        """What is known after a stage, or before the first (the empty one), as the models of a width see it."""
+        if (stage, width) not in self._designs:
+            if width not in self._prompts:
+                forms = WIDTHS[width] & _PROMPT
+                self._prompts[width] = Matrix([signals(case.task, forms=forms) if forms else {} for case in self.cases])
+            matrix = self._prompts[width]
+            if stage:
+                wanted = WIDTHS[width]
+                rows = self.stage(stage).signals
+                matrix = matrix.beside([{n: v for n, v in row.items() if form_of(n) in wanted} for row in rows])
+            self._designs[stage, width] = Design(matrix, self.fit)
+        return self._designs[stage, width]
 
     def mean_cost(self, stage: Stage) -> float:
         """Of a whole stage, in frontier calls."""
@@ -170,23 +194,21 @@ class Space:
         for case in self.cases:
             attempts = [case.attempts[call.worker, call.sample] for call in calls]
             agreed = majority(attempts)
-            rows.append(signals(case.task, attempts, forms=_ANSWERS))
+            rows.append(signals(case.task, attempts, forms=WIDE - _PROMPT))
             passed.append(bool(agreed))
             quality.append(_quality(case, agreed[0]) if agreed else 0.0)
             spent.append(sum(attempt.spent for attempt in attempts))
         gain = np.array(quality) - self.frontier_quality
-        return Staged(
-            gain, np.array(passed), np.array(spent, float) / self.unit, Design(self._prompts.beside(rows), self.fit)
-        )
+        return Staged(gain, np.array(passed), np.array(spent, float) / self.unit, tuple(rows))
 
-    def path(self, structure: Structure) -> Path:
+    def path(self, structure: Structure, width: int) -> Path:
         """The policies of a structure, from cautious to bold."""
         stages = [self.stage(stage) for stage in structure]
         everybody = np.arange(len(self.fit))
-        whole = self._plan(stages, everybody, on_fit=False)
+        whole = self._plan(structure, width, everybody, on_fit=False)
         gain, cost, hoped = self._walk(stages, whole, np.arange(len(self.cases)))
         for held in self._folds:
-            plan = self._plan(stages, np.setdiff1d(everybody, held), on_fit=True)
+            plan = self._plan(structure, width, np.setdiff1d(everybody, held), on_fit=True)
             part = Plan(
                 plan.asked[held],
                 tuple(one[held] for one in plan.accepts),
@@ -196,21 +218,22 @@ class Space:
             )
             rows = self.fit[held]
             gain[rows], cost[rows], hoped[rows] = self._walk(stages, part, rows)
-        return Path(structure, gain, cost, hoped, self, whole)
+        return Path(structure, width, gain, cost, hoped, self, whole)
 
     @cached_property
-    def _folds(self) -> list[NDArray[np.intp]]:
+    def _folds(self) -> list[Indices]:
         """Positions in the fit half, in FOLDS parts: it is in an order by chance already."""
         return [
             fold for fold in np.array_split(np.arange(len(self.fit)), FOLDS) if len(fold) and len(fold) < len(self.fit)
         ]
 
-    def _plan(self, stages: Sequence[Staged], train: NDArray[np.intp], *, on_fit: bool) -> Plan:
+    def _plan(self, structure: Structure, width: int, train: Indices, *, on_fit: bool) -> Plan:
         """Backward induction with models learned from a part of the fit half, for the fit half alone or for all tasks."""
 
         def predicted(learned: Learned) -> Floats:
             return learned.on_fit() if on_fit else learned.on_all()
 
+        stages = [self.stage(stage) for stage in structure]
         rows = self.fit if on_fit else np.arange(len(self.cases))
         accepts: list[Booleans] = []
         gains: list[Floats] = []
@@ -220,7 +243,7 @@ class Space:
         for k in range(len(stages) - 1, -1, -1):
             staged = stages[k]
             targets = np.stack([staged.gain[self.fit], self.frontier_cost[self.fit]], axis=1)
-            learned = staged.design.on(train).learn(targets)
+            learned = self._design(structure[k], width).on(train).learn(targets)
             expected = predicted(learned)
             worth = expected[:, :1] * PRICES + expected[:, 1:]
             accepts.append((worth >= rest) & staged.passed[rows, None])
@@ -229,13 +252,13 @@ class Space:
             of_fit = learned.on_fit()
             worth_fit = of_fit[:, :1] * PRICES + of_fit[:, 1:]
             taken = (worth_fit >= rest_fit) & staged.passed[self.fit, None]
-            before = stages[k - 1].design if k else self._before
+            before = self._design(structure[k - 1] if k else (), width)
             rests.append(before.on(train).learn(np.where(taken, worth_fit, rest_fit)))
             step = staged.cost.mean() - (stages[k - 1].cost.mean() if k else 0.0)
             rest, rest_fit = predicted(rests[-1]) - step, rests[-1].on_fit() - step
         return Plan(rest >= 0, tuple(accepts[::-1]), tuple(gains[::-1]), tuple(worths[::-1]), tuple(rests[::-1]))
 
-    def _walk(self, stages: Sequence[Staged], plan: Plan, rows: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
+    def _walk(self, stages: Sequence[Staged], plan: Plan, rows: Indices) -> tuple[Floats, Floats, Floats]:
         """Gain, cost and hoped gain of the tasks' ways through the stages."""
         shape = plan.asked.shape
         gain, hoped, cost = np.zeros(shape), np.zeros(shape), np.zeros(shape)
