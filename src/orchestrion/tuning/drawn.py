@@ -38,8 +38,14 @@ def picked(whole: Iterable[Key], rows: Mapping[Key, Sequence[Outcome]]) -> dict[
             drawn[chance].append(key)
     if not drawn:
         return {}
-    agree = _agreements(rows)
-    unfair = {chance for chance, keys in drawn.items() if not _fair([agree[key] for key in keys], list(agree.values()))}
+    answers = {key: {row.worker: _answer(row) for row in found if row.sample == 0} for key, found in rows.items()}
+    agree = _agreements(answers)
+    comparable = _comparable(answers.values())
+    unfair = {
+        chance
+        for chance, keys in drawn.items()
+        if not _fair([agree[key] for key in keys], list(agree.values()), comparable=comparable)
+    }
     return {key: chance for key in whole if (chance := chances[key]) in unfair and chance is not None}
 
 
@@ -47,34 +53,42 @@ def _chance(rows: Iterable[Outcome]) -> float | None:
     return next((row.label_probability for row in rows if row.label_probability is not None), None)
 
 
-def _agreements(rows: Mapping[Key, Sequence[Outcome]]) -> dict[Key, tuple[bool, ...]]:
-    """For each task whether each pair of workers gave one answer, and whether all did."""
-    answers = {key: {row.worker: _answer(row) for row in found if row.sample == 0} for key, found in rows.items()}
-    workers = sorted({worker for found in answers.values() for worker in found})
-    pairs = list(combinations(workers, 2))
-    return {
-        key: (
-            *(a in found and b in found and found[a] == found[b] is not None for a, b in pairs),
-            len(found) == len(workers) > 1 and len(set(found.values())) == 1,
-        )
-        for key, found in answers.items()
-    }
-
-
 def _answer(row: Outcome) -> str | None:
-    """What answers are compared by; None for a failure."""
+    """What answers are compared by; None for a failure, or an empty answer."""
     if row.failure:
         return None
-    return (row.output or "").strip() if row.answer is None else row.answer
+    return ((row.output or "").strip() if row.answer is None else row.answer) or None
 
 
-def _fair(draw: Sequence[tuple[bool, ...]], everything: Sequence[tuple[bool, ...]]) -> bool:
-    """Whether workers agree about as often in a draw as in all tasks."""
+def _agreements(answers: Mapping[Key, Mapping[str, str | None]]) -> dict[Key, tuple[bool, ...]]:
+    """For each task whether each pair of workers gave one answer, and whether all did."""
+    workers = sorted({worker for found in answers.values() for worker in found})
+    pairs = list(combinations(workers, 2))
+    agree = {}
+    for key, found in answers.items():
+        same = [found.get(a) is not None and found.get(a) == found.get(b) for a, b in pairs]
+        agree[key] = (*same, all(same))
+    return agree
+
+
+def _comparable(answers: Iterable[Mapping[str, str | None]]) -> bool:
+    """Whether an answer ever comes again, for another task or from another worker; free texts do not."""
+    seen: set[str] = set()
+    for found in answers:
+        for answer in found.values():
+            if answer in seen:
+                return True
+            if answer is not None:
+                seen.add(answer)
+    return False
+
+
+def _fair(draw: Sequence[tuple[bool, ...]], everything: Sequence[tuple[bool, ...]], *, comparable: bool) -> bool:
+    """Whether workers agree about as often in a draw as in all tasks. Where the draw is all there is, all of them must agree at times,
+    if answers can be the same at all."""
     seen, all_of_it = np.sum(draw, axis=0, dtype=float), np.sum(everything, axis=0, dtype=float)
-    if len(draw) == len(
-        everything
-    ):  # nothing to compare with: where answers can be the same at all, all must be at times
-        return bool(seen[-1] or not seen.any())
+    if len(draw) == len(everything):
+        return bool(seen[-1]) or not comparable
     few = [_at_most(a, len(draw), b, len(everything)) for a, b in zip(seen, all_of_it, strict=True)]
     return min(few) * len(few) >= UNLIKELY
 
