@@ -43,6 +43,10 @@ def replayed(outcomes, policy, **options):
     return asyncio.run(replay(outcomes, SavedPolicy(policy), frontier="frontier", **options))
 
 
+def method(promise):
+    return promise.certificate and promise.certificate.method
+
+
 def reproduces(found, outcomes, tasks, **options):
     """That replay finds the realised figures of every promise, to the nano-dollar."""
     for promise in found.promises:
@@ -289,8 +293,8 @@ def test_forty_labels_are_said_to_be_too_few(rows):
     promise = found.promises[0]
     assert not promise.certified
     assert promise.policy == Fixed("frontier")
-    assert "too few" in promise.reason
-    assert promise.labels_needed > 40
+    assert "too few" in str(promise.reason)
+    assert (promise.labels_needed or 0) > 40
     assert found.n_min > 30
 
 
@@ -328,7 +332,7 @@ def test_a_frontier_that_a_check_refuses_is_worth_nothing_there(rows):
     ]
     table = read_table(refused, prices={})
     found = tune(refused, FRONTIER)
-    right = sum(row.score for row in rows if row.worker == "frontier" and row.task_id not in ("t0", "t1"))
+    right = sum(row.score or 0 for row in rows if row.worker == "frontier" and row.task_id not in ("t0", "t1"))
     assert found.frontier.quality == pytest.approx(right / len(table.labelled))
 
 
@@ -426,7 +430,7 @@ def test_what_was_picked_for_one_worker_is_no_evidence_of_another():
 
 def test_labels_at_random_gain_nothing_from_answers_alone():
     found = tune(unlabelled(records(400, seed=4), lambda i: i < 150), FRONTIER)
-    assert found.promises[0].certificate.method == "exact"
+    assert method(found.promises[0]) == "exact"
 
 
 def test_tasks_labelled_in_part_by_their_answers_are_not_taken_for_a_sample():
@@ -485,11 +489,11 @@ def test_tasks_recorded_with_known_probabilities_are_weighed():
 
     evidence = Evidence(table.labelled, table.unlabelled, "frontier", grouped=False, seed=0)
     measured = evidence.measure(Fixed("cheap"))
-    truth = [sum(row.score for row in rows if row.worker == name) / 1600 for name in ("cheap", "frontier")]
+    truth = [sum(row.score or 0 for row in rows if row.worker == name) / 1600 for name in ("cheap", "frontier")]
     assert measured.quality.mean() == pytest.approx(truth[0], abs=0.05)
     assert measured.quality.mean() / measured.frontier.mean() == pytest.approx(truth[0] / truth[1], abs=0.03)
     assert evidence.test(Fixed("cheap")).method == "betting, weighted"
     found = tune(sampled, FRONTIER)
     assert found.promises[0].certified
-    assert found.promises[0].certificate.method == "betting, weighted"
+    assert method(found.promises[0]) == "betting, weighted"
     assert any("known probabilities, from 0.2 to 0.5" in note for note in found.notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from orchestrion.domain import Outcome, Price, usd
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.errors import RecordsError
 from orchestrion.policy.certificate import Target, task_digest
-from orchestrion.policy.combinators import Agreement, Fixed, Mix
+from orchestrion.policy.combinators import Agreement, Fixed, Mix, fixed
 from orchestrion.policy.learned import Deferral
 from orchestrion.policy.protocol import Policy
 from orchestrion.tuning.bounds import bootstrap_ratio, fewest_labels
@@ -25,7 +25,7 @@ from orchestrion.tuning.facts import Interval, Promise
 from orchestrion.tuning.ground import Grounds
 from orchestrion.tuning.halves import refuse_unlabelled
 from orchestrion.tuning.learn import Floats
-from orchestrion.tuning.table import COVERED, Case, Table, cheapest_as_good, read_table, scored
+from orchestrion.tuning.table import COVERED, Case, Table, cheapest_as_good, read_table
 from orchestrion.tuning.words import describe
 
 LIKELY = 0.5
@@ -73,9 +73,9 @@ def certify(
     )
     table = _with_verdicts(table, saved)
     refuse_unlabelled(table, least=1)
-    n_min = _fewest(target, yardstick, table.labelled)
     grouped = len({case.group for case in table.labelled}) < len(table.labelled)
     evidence = Evidence(table.labelled, table.unlabelled, yardstick, grouped=grouped, seed=seed, checks=saved.checks)
+    n_min = _fewest(target, evidence)
     split = unfolded(saved.policy, yardstick)
     test = _test(evidence, split, target)
     promise = _measured(saved, table, evidence, split, target, seed)
@@ -191,18 +191,18 @@ def _with_verdicts(table: Table, saved: SavedPolicy) -> Table:
     return table._replace(labelled=labelled, unlabelled=unlabelled, notes=(*table.notes, note))
 
 
-def _fewest(target: Target, frontier: str, cases: Sequence[Case]) -> int:
+def _fewest(target: Target, evidence: Evidence) -> int:
     """The fewest labelled tasks that could certify anything. Raises RecordsError where there is no quality to keep."""
     delta = 1 - target.confidence
-    if target.kind == "share":
-        return fewest_labels(min(target.share or 0.0, 0.999), delta, 1.0)
-    quality = math.fsum(scored(case, frontier) for case in cases) / len(cases)
+    if target.share is not None:
+        return fewest_labels(min(target.share, 0.999), delta, 1.0)
+    quality = float(evidence.measure(fixed(evidence.frontier)).frontier.mean())
     if not quality:
         raise RecordsError(
-            f"'{frontier}' got none of the {len(cases)} labelled tasks right: there is no quality to keep a share of. "
+            f"'{evidence.frontier}' got none of the {len(evidence.cases)} labelled tasks right: there is no quality to keep a share of. "
             "Name another worker with --frontier, or look at the scores."
         )
-    return fewest_labels(min(target.quality, 0.999), delta, quality)
+    return fewest_labels(min(target.quality, 0.999), delta, min(quality, 1.0))
 
 
 def _measured(saved: SavedPolicy, table: Table, evidence: Evidence, split: Split, target: Target, seed: int) -> Promise:
@@ -213,7 +213,8 @@ def _measured(saved: SavedPolicy, table: Table, evidence: Evidence, split: Split
     driven = drive_all(saved.policy, cases, saved.checks)
     scores = [one.score(case) or 0.0 for one, case in zip(driven, cases, strict=True)]
     cost, frontier_cost = float(measured.cost.mean()), float(measured.frontier_cost.mean())
-    oracle = [cheapest_as_good(case, table.workers, evidence.frontier)[0] * case.weight for case in cases]
+    own = {check.name for check in saved.checks}
+    oracle = [cheapest_as_good(case, table.workers, evidence.frontier, without=own)[0] * case.weight for case in cases]
     saving = frontier_cost - sum(oracle) / sum(case.weight for case in cases)
 
     def ratio(over: Floats, under: Floats) -> Interval:

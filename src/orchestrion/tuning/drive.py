@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from orchestrion.domain import (
     Task,
     Verdict,
 )
+from orchestrion.errors import PolicyError
 from orchestrion.policy.protocol import Policy
 from orchestrion.tuning.table import Case
 
@@ -98,12 +100,17 @@ def needs(attempt: Attempt, checks: Iterable[Check]) -> list[str]:
 
 
 def _said(rule: Check, task: Task, attempts: tuple[Attempt, ...]) -> Verdict:
-    said = rule(task, attempts, _nobody)
-    if not isinstance(said, Verdict):
-        raise TypeError(
-            f"the rule '{rule.name}' does not answer at once"
-        )  # no rule of ours: those are in saved policies
-    return said
+    try:
+        said = rule(task, attempts, _nobody)
+    except Exception as error:  # as live: a check of the user's that raises does not pass
+        return Verdict(rule.name, False, 0.0, f"the check raised {type(error).__name__}: {error}", broken=True)
+    if isinstance(said, Verdict):
+        return said
+    if inspect.iscoroutine(said):
+        said.close()
+    raise PolicyError(
+        f"the policy's check '{rule.name}' waits for somebody: it cannot be asked about recorded answers."
+    )
 
 
 async def _nobody(worker: str, messages: tuple[Message, ...], *, schema: Mapping[str, Any] | None = None) -> Reply:

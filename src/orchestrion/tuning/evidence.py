@@ -22,7 +22,7 @@ from orchestrion.tuning.drive import Driven, drive
 from orchestrion.tuning.learn import Floats
 from orchestrion.tuning.share import count_worse
 from orchestrion.tuning.share import p_value as share_p_value
-from orchestrion.tuning.table import Case
+from orchestrion.tuning.table import Case, passed
 
 
 class Measured(NamedTuple):
@@ -166,7 +166,7 @@ class Evidence:
             return None
         labelled = checked = right = harms = gains = both = 0
         for case, one, alike in zip(cases, driven, same, strict=True):
-            q, f = one.score(case), _score(case, self.frontier)
+            q, f = one.score(case), _score(case, self.frontier, self.checks)
             if q is None or f is None or (case.picked and (alike or case.picked not in fair)):
                 continue
             if case.picked is None and len(case.scores) < len(case.attempts):
@@ -212,15 +212,16 @@ def measure(policy: Policy, cases: Sequence[Case], frontier: str, checks: Sequen
     known: list[float] = [_known(one.score(case), case) for one, case in zip(driven, cases, strict=True)]
     return Measured(
         np.array(known),
-        np.array([_known(_score(case, frontier), case) for case in cases]),
+        np.array([_known(_score(case, frontier, checks), case) for case in cases]),
         np.array([one.spent for one in driven], float),
         np.array([case.attempts[frontier, 0].spent for case in cases], float),
     )
 
 
-def _score(case: Case, worker: str) -> float | None:
-    """What asking this worker alone gives: its score, 0 where a check refused the answer or there is none."""
-    return case.scores.get((worker, 0)) if case.attempts[worker, 0].passed else 0.0
+def _score(case: Case, frontier: str, checks: Sequence[Check]) -> float | None:
+    """What asking the frontier alone gives: its score, 0 where a check (but the policy's own) refused the answer or there is none."""
+    alone = passed(case.attempts[frontier, 0], {check.name for check in checks})
+    return case.scores.get((frontier, 0)) if alone else 0.0
 
 
 def _known(score: float | None, case: Case) -> float:

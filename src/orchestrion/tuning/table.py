@@ -121,16 +121,24 @@ def read_table(
     )
 
 
-def scored(case: Case, worker: str) -> float:
-    """What asking this worker alone gives on a labelled task: its score, 0 where a check refused the answer or there is none."""
-    return case.scores[worker, 0] if case.attempts[worker, 0].passed else 0.0
+def scored(case: Case, worker: str, *, without: Collection[str] = ()) -> float:
+    """What asking this worker alone gives on a labelled task: its score, 0 where a check (but those named) refused the answer or there
+    is none."""
+    return case.scores[worker, 0] if passed(case.attempts[worker, 0], without) else 0.0
 
 
-def cheapest_as_good(case: Case, workers: Iterable[str], frontier: str) -> tuple[Money, float]:
+def passed(attempt: Attempt, without: Collection[str] = ()) -> bool:
+    """Whether there is an answer that no check refused, but those named."""
+    return attempt.failure is None and all(one.passed for one in attempt.verdicts if one.check not in without)
+
+
+def cheapest_as_good(
+    case: Case, workers: Iterable[str], frontier: str, *, without: Collection[str] = ()
+) -> tuple[Money, float]:
     """Hindsight on a labelled task: the cheapest answer that is as good as the frontier's, of equals the best; its cost and score."""
-    least = scored(case, frontier)
+    worth = {worker: scored(case, worker, without=without) for worker in {*workers, frontier}}
     spent, lost = min(
-        (case.attempts[worker, 0].spent, -scored(case, worker)) for worker in workers if scored(case, worker) >= least
+        (case.attempts[worker, 0].spent, -score) for worker, score in worth.items() if score >= worth[frontier]
     )
     return spent, -lost
 
