@@ -12,7 +12,7 @@ from orchestrion.errors import RecordsError
 from orchestrion.tuning.facts import Wish
 from orchestrion.tuning.table import Case, Table
 
-FIT = 1 / 3
+FIT = 0.28
 """The share of the labelled tasks to learn from. Labels are scarcer for the certificate than for the choice."""
 
 LEAST_FIT = 10
