@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from itertools import repeat
 from pathlib import Path
 from statistics import fmean
@@ -21,11 +19,11 @@ from statistics import fmean
 from benchmarks.quality.judge import Figures, resamples, run
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.tuned import TUNED
+from benchmarks.quality.versions import among, versions
 from benchmarks.quality.workloads import DATA, SPECS, load
 
 EVERY = {**METHODS, **TUNED}
 WORTH = 0.8
-LIBRARIES = ("numpy", "scipy", "scikit-learn")
 COLUMNS = f"{'':18}{'median':>8}{'mean':>8}{'10 %':>8}{'90 %':>8}{'quality':>9}{'captured':>10}{'certified':>11}{'broken':>8}{'on rest':>9}{'s':>7}"
 
 
@@ -64,12 +62,11 @@ def _cell(cell: tuple[int, str], wanted: argparse.Namespace) -> list[Figures]:
 
 
 def _heading(wanted: argparse.Namespace) -> str:
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
         f"Mean quality >= {wanted.target} of the frontier's, delta {wanted.delta}, {wanted.resamples} resamples, seed {wanted.seed}"
         f"{', with unlabelled rows' if wanted.unlabelled else ''}. Cost: ratio to the frontier's, on the remaining tasks.\n"
-        f"Broken: truly below what was promised, on all tasks of the workload / on the remaining ones; s: seconds a decision, judged. "
-        f"Python {platform.python_version()}, {libraries}"
+        "Broken: truly below what was promised, on all tasks of the workload / on the remaining ones; s: seconds a decision, judged.\n"
+        + versions()
     )
 
 
@@ -85,30 +82,29 @@ def _line(row: Figures) -> str:
 
 
 def _macro(rows: Sequence[Figures]) -> str:
-    """Means over workloads, and over those where much can be saved; the worst of the broken promises."""
+    """In Markdown: mean cost ratios over workloads, and over those where much can be saved; the worst of the broken promises."""
     workloads = list(dict.fromkeys(row.workload for row in rows))
     worth = [name for name in workloads if next(row.oracle for row in rows if row.workload == name) <= WORTH]
+    short = [name.removeprefix("routellm_").removeprefix("mot_") + "*" * (name in worth) for name in workloads]
     lines = [
-        f"\nMacro average of mean cost, {rows[0].labels} labels (*: the oracle's cost is at most {WORTH} of the frontier's)"
+        f"\nMean cost, {rows[0].labels} labels. *: hindsight costs at most {WORTH} of the frontier. "
+        "Broken: at worst, on the population.\n",
+        f"| | mean of * | all | broken | {' | '.join(short)} |",
+        f"|---|{'---|' * (3 + len(short))}",
     ]
-    names = "".join(
-        f"{name.removeprefix('routellm_').removeprefix('mot_')[:13] + '*' * (name in worth):>15}" for name in workloads
-    )
-    lines.append(f"{'':18}{'all':>8}{'*':>8}{'worst broken':>14}{names}")
     for method in dict.fromkeys(row.method for row in rows):
         own = {row.workload: row for row in rows if row.method == method}
-        some = fmean(own[name].mean for name in worth) if worth else 1.0
-        each = "".join(f"{own[name].mean:15.3f}" for name in workloads)
-        worst = max(row.broken for row in own.values())
-        lines.append(f"{method:18}{fmean(row.mean for row in own.values()):8.3f}{some:8.3f}{worst:14.1%}{each}")
+        means = [fmean(own[name].mean for name in some) if some else 1.0 for some in (worth, workloads)]
+        figures = [f"{mean:.3f}" for mean in means] + [f"{max(row.broken for row in own.values()):.1%}"]
+        lines.append(f"| {' | '.join([method, *figures, *(f'{own[name].mean:.3f}' for name in workloads)])} |")
     return "\n".join(lines)
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__, formatter_class=raw)
-    parser.add_argument("--workloads", type=_among(SPECS), default=list(SPECS), help=", ".join(SPECS))
-    parser.add_argument("--methods", type=_among(EVERY), default=list(METHODS), help=", ".join(EVERY))
+    parser.add_argument("--workloads", type=among(SPECS), default=list(SPECS), help=", ".join(SPECS))
+    parser.add_argument("--methods", type=among(EVERY), default=list(METHODS), help=", ".join(EVERY))
     parser.add_argument("--labels", type=lambda text: [int(n) for n in text.split(",")], default=[150, 400])
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--target", type=float, default=0.95)
@@ -122,20 +118,6 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the recorded outcomes")
     parser.add_argument("--json", type=Path, help="file for all figures")
     return parser.parse_args(argv)
-
-
-def _among(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """A parser of names with commas between them."""
-    names = list(known)
-
-    def parse(text: str) -> list[str]:
-        found = [name.strip() for name in text.split(",")]
-        for name in found:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r} is not one of: {', '.join(names)}")
-        return found
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ def counts(quality: Floats, frontier: Floats, u: Floats) -> tuple[int, int, int]
 
 
 @lru_cache(maxsize=200_000)
-def p_value(n11: int, n10: int, n01: int, p: float, rho: float, delta: float = 1.0) -> float:
+def p_value(n11: int, n10: int, n01: int, p: float, rho: float, delta: float | None = None) -> float:
     """P-value of the null that the diluted policy's mean quality is below rho times the frontier's; p is g's share.
 
-    Where the first look already exceeds ``delta``, that look is returned: no maximum will bring it below.
+    With a ``delta``, only which side of it the value is on counts: where the first look, at one share of gains, already exceeds it, or
+    is below a quarter of it, that look is returned.
     """
     e, m = 1 - rho, n11 + n10 + n01
     if m == 0:
@@ -47,7 +48,7 @@ def p_value(n11: int, n10: int, n01: int, p: float, rho: float, delta: float = 1
     low = 0.0 if n01 == 0 else float(betaincinv(n01, m - n01 + 1, REACH / 2))
     high = 1.0 if n01 == m else float(betaincinv(n01 + 1, m - n01, 1 - REACH / 2))
     first = _at(np.array([min((n01 + 0.5) / (m + 1), end)]), m, most, v1, v3)
-    if first + REACH > delta:
+    if delta is not None and not delta / 4 < first + REACH <= delta:
         return min(1.0, first + REACH)
     gammas = np.append(np.linspace(min(low, end), min(high, end), GAMMAS), [end] if low <= end <= high else [])
     return min(1.0, max(first, _at(gammas, m, most, v1, v3)) + REACH)

@@ -23,7 +23,7 @@ PRIOR, RECIPE_PRIOR = 10, 30
 SAMPLES = (2, 4, 8)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """Indices of the labelled tasks, in random order, and of those whose answers are known and scores are not."""
 

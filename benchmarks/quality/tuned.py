@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.quality.methods import Decision, Method, Rng, Sample, frontier_alone
+from benchmarks.quality.methods import Decision, Method, Rng, Sample
 from benchmarks.quality.workloads import Floats, Workload
 from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Outcome, Task, usd
 from orchestrion.engine.step import Step
-from orchestrion.errors import RecordsError
 from orchestrion.policy.combinators import Mix
 from orchestrion.policy.protocol import Policy
+from orchestrion.tuning.facts import Promise, Wish
+from orchestrion.tuning.tune import tune
 from orchestrion.workers.replay import recorded_cost, usage_of
 
 _READ = Step("replay")
@@ -32,20 +33,33 @@ class Recorded(NamedTuple):
     scores: Mapping[tuple[str, int], float]
 
 
-def tuned(sample: Sample, rng: Rng, target: float, delta: float, **wish: Any) -> Decision:
-    """``wish``: fields of the tuner's Wish, instead of the mean quality of ``target``."""
-    from orchestrion.tuning.tune import tune
+def tuned(sample: Sample, rng: Rng, target: float, delta: float, **wish: float) -> Decision:
+    """The promise that was asked for. ``wish``: fields of the tuner's Wish beside the target."""
+    return _decided(sample, _promises(sample, target, delta, tuple(wish.items()))[0])
 
-    from orchestrion.tuning.facts import Wish
 
-    w = sample.workload
-    asked: dict[str, Any] = {"target": target, "confidence": 1 - delta, "frontier": w.frontier, **wish}
-    try:
-        found = tune(rows(sample), Wish(**asked, seed=int(rng.integers(2**31))), prices={}, models={})
-    except RecordsError as refused:
-        return dataclasses.replace(frontier_alone(sample, rng, target, delta), words=str(refused))
-    promise = found.promises[0]
-    quality, cost, kept = expected(promise.policy, w, promise.target.quality)
+def beside(sample: Sample, rng: Rng, target: float, delta: float, *, n: int) -> Decision:
+    """The n-th of the promises that are made beside the one that was asked for."""
+    promises = _promises(sample, target, delta, ())
+    return _decided(sample, promises[min(n, len(promises) - 1)])
+
+
+@lru_cache(maxsize=2000)  # one tuning makes several promises
+def _promises(sample: Sample, target: float, delta: float, wish: tuple[tuple[str, float], ...]) -> tuple[Promise, ...]:
+    """Raises RecordsError."""
+    seed = int(sample.labelled.sum())
+    asked = Wish(
+        target=target,
+        confidence=1 - delta,
+        frontier=sample.workload.frontier,
+        seed=seed,
+        **dict(wish),  # type: ignore[arg-type]
+    )
+    return tune(rows(sample), asked).promises
+
+
+def _decided(sample: Sample, promise: Promise) -> Decision:
+    quality, cost, kept = expected(promise.policy, sample.workload, promise.target.quality)
     by_share = promise.target.kind == "share"
     return Decision(
         quality,
@@ -184,4 +198,7 @@ TUNED: Mapping[str, Method] = {
     "orchestrion .90": lambda sample, rng, target, delta: tuned(sample, rng, 0.9, delta),
     "orchestrion share": partial(tuned, share=0.9),
     "orchestrion tenth": partial(tuned, max_cost=0.1),
+    "beside: mean .90": partial(beside, n=1),
+    "beside: share .9": partial(beside, n=2),
 }
+"""Asked for itself; and what one tuning says beside the promise that was asked for."""

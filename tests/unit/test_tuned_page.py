@@ -104,7 +104,7 @@ def test_promises_stand_side_by_side_and_a_mix_says_that_it_is_one():
     said = text(TUNED)
     assert "mean ≥ 95 % mean ≥ 90 % ≥ 95 % on 90 % of tasks Certified certified certified not certified" in said
     assert "26.2 % 22.1 % to 31.0 % 11.8 % 11.2 % to 12.5 % 100 %" in said
-    assert "77.9 % 93.1 % 0 %" in said
+    assert "77.9 % 93.1 % –" in said
     assert said.count("tosses a coin") == 1
     assert "on 90 % of the tasks" in said
     assert "at most 22 would have been few enough" in said
@@ -132,7 +132,7 @@ def test_where_no_number_of_labels_would_do_it_says_so():
 
 def test_a_weaker_promise_is_offered_where_the_one_asked_for_fails():
     found = replace(TUNED, promises=(REFUSED, CHEAPER))
-    assert "A weaker promise is certified at 11.8 % of gpt-5.1’s cost" in text(found)
+    assert "Another promise is certified at 11.8 % of gpt-5.1’s cost" in text(found)
     assert tried(found).chosen is None
     assert [name for name, _ in tried(found).others] == [f"mean ≥{NBSP}90{NBSP}%"]
 
@@ -241,3 +241,8 @@ def test_the_best_at_a_cost_is_said_as_that_where_it_is_not_certified():
 )
 def test_a_target_has_as_many_decimals_as_it_was_given(value, shown):
     assert promised.whole(value).replace(NBSP, " ") == shown
+
+
+def test_simulated_dollars_are_said_to_be_simulated():
+    assert "so is every dollar on this page" in render(TUNED, simulated=True)
+    assert "simulated" not in render(TUNED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -47,9 +48,9 @@ CERTIFICATE = Certificate(
 TWICE = cascade(agreement("gpt-5-nano", samples=2, accept=1), "gpt-5.1")
 
 
-def promise(**given) -> Promise:
+def promise(**given: Any) -> Promise:
     """The one that was asked for, certified, with these changes."""
-    fields = {
+    fields: dict[str, Any] = {
         "target": Target(),
         "certified": True,
         "policy": TWICE,

@@ -41,7 +41,11 @@ class Evidence(NamedTuple):
 
     def shown(self, workers: Collection[str]) -> Callable[[Money], str]:
         """How dollars are shown: those of simulated workers say so."""
-        return money(self.settings) if set(workers) <= set(self.settings.models) else dollars
+        return money(self.settings) if self.simulated(workers) else dollars
+
+    def simulated(self, workers: Collection[str]) -> bool:
+        """Whether these workers, and so their dollars, are simulated."""
+        return self.settings.simulated and set(workers) <= set(self.settings.models)
 
 
 @asynccontextmanager

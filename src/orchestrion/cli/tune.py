@@ -192,7 +192,8 @@ def command(
             if report:
                 from orchestrion.report.tuned import render
 
-                write_page(report, render(tuned))
+                simulated = found.simulated([one.name for one in tuned.workers])
+                write_page(report, render(tuned, simulated=simulated))
             if labels_out:
                 _write_labels(labels_out, tuned.label_next, found, step=step)
 

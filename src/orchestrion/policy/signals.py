@@ -210,7 +210,7 @@ def _of_text(text: str, wanted: Container[int]) -> list[tuple[int, float]]:
     return [(bucket, math.sqrt(count / len(words))) for bucket, count in counts.items()]
 
 
-@lru_cache(maxsize=64)  # a step asks its policy several times, and parts of a policy look at the same prompt
+@lru_cache(maxsize=512)  # a step asks its policy several times, and parts of a policy look at the same prompt
 def _buckets(text: str) -> tuple[int, ...]:
     words = _utf8(text.lower()).translate(_WORDS).split()
     return tuple([crc32(word) % BUCKETS for word in words])

@@ -69,7 +69,7 @@ def _refused(promise: Promise, tuned: Tuned) -> Iterator[str]:
     others = [other for other in tuned.promises[1:] if other.certified]
     if others:
         least = min(others, key=lambda other: other.cost_ratio.value)
-        yield f"A weaker promise is certified at {share(least.cost_ratio.value)} of {frontier}’s cost: {clause(least.target, frontier)}."
+        yield f"Another promise is certified at {share(least.cost_ratio.value)} of {frontier}’s cost: {clause(least.target, frontier)}."
     yield "What looks both good and cheap below is no promise: it was not tested, or did not pass."
 
 
@@ -85,7 +85,7 @@ def clause(target: Target, frontier: str) -> str:
     if target.kind == "share":
         return f"on at least {whole(target.share or 0)} of the tasks, the answer is worth at least {whole(target.quality)} of {frontier}’s"
     if not target.quality:
-        return "of the policies at the cost that was named, the best mean quality is kept"
+        return "the best mean quality that can be promised at the cost that was named"
     return f"the mean quality is at least {whole(target.quality)} of {frontier}’s"
 
 
@@ -134,8 +134,8 @@ def feasibility(tuned: Tuned) -> str:
         said.append(f"{tuned.fit:,} of them chose the policies, the {tuned.certify:,} others tested them.")
     if tuned.unlabelled:
         said.append(
-            f"{counted(tuned.unlabelled, 'more task has', 'more tasks have')} answers and no label; {tuned.spared:,} of them needed none, because "
-            "the answers are the same."
+            f"Of {counted(tuned.unlabelled, 'more task', 'more tasks')} without a label, or picked to get one, {tuned.spared:,} needed none: the "
+            "answers are the same."
         )
     return " ".join(said)
 
@@ -152,6 +152,11 @@ def between(one: Interval) -> str:
     return f"{share(one.low)} to {share(one.high)}" if known else ""
 
 
+def captured(promise: Promise) -> str:
+    """The share of the oracle's saving; without a certificate there is no saving."""
+    return share(promise.captured) if promise.certified else "–"
+
+
 def whole(value: float) -> str:
     """A share that somebody chose, with as many decimals as it was given, up to two."""
     places = next((n for n in (0, 1) if math.isclose(round(value * 100, n), value * 100, rel_tol=1e-9)), 2)
@@ -162,8 +167,8 @@ def share(value: float | None) -> str:
     """A share with one decimal; what is no number is not known."""
     if value is None or not math.isfinite(value):
         return "not known"
-    if value in (0, 1):
-        return percent(value)
+    if value == 1 or -0.0005 < value <= 0:
+        return percent(abs(round(value)))
     return f"\N{MINUS SIGN}{percent(-value, 1)}" if value < 0 else percent(value, 1)
 
 

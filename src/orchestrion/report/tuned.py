@@ -12,13 +12,14 @@ MOST_TAGS = 60
 """So many rows are listed; the page says how many more there are."""
 
 
-def render(tuned: Tuned) -> str:
-    """The tuning as one HTML page, under 300 kB however much was tried."""
+def render(tuned: Tuned, *, simulated: bool = False) -> str:
+    """The tuning as one HTML page, under 300 kB however much was tried. ``simulated``: the workers were, and their dollars."""
     shown = tried(tuned)
     return fill(
         "tuned.html.j2",
         tuned=tuned,
         shown=shown,
+        simulated=simulated,
         drawings=drawings(tuned, shown),
         promised=promised,
         HULL=MOST_HULL,

@@ -20,6 +20,7 @@ from scipy import sparse
 from orchestrion.policy.signals import form_of
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 PENALTY = {"tag": 30.0, "answer": 30.0, "text": 10.0, "share": 3.0, "agree": 3.0, "distinct": 3.0, "verdict": 3.0}
 """In labels, by the form of a signal."""
@@ -37,32 +38,26 @@ LEAST_DEVIATION = 1e-3
 
 
 class Matrix:
-    """Signals of all tasks by name, one row a task. ``beside`` adds columns: those of the prompt are worked out once."""
+    """Signals of all tasks, one row a task, scaled by their penalties. ``fit`` are the indices of the tasks with labels to learn
+    from, shape (n,). Signals of the prompt are worked out once, and stand ``beside`` those of each stage."""
 
-    def __init__(self, rows: Sequence[Mapping[str, float]]) -> None:
-        self.names, self.values = _matrix(rows)
-
-    def beside(self, rows: Sequence[Mapping[str, float]]) -> Matrix:
-        """The same rows with further signals, whose names are others."""
-        wider = Matrix(rows)
-        wider.names = [*self.names, *wider.names]
-        wider.values = sparse.hstack([self.values, wider.values], format="csr")
-        return wider
+    def __init__(self, rows: Sequence[Mapping[str, float]], fit: Indices) -> None:
+        self.names, values = _matrix(rows)
+        self.scale = _scales(self.names, values[fit])
+        self.x = values @ sparse.diags_array(self.scale)
+        self.x_fit = self.x[fit]
+        self.gram: Floats = np.asarray((self.x_fit @ self.x_fit.T).todense())
 
 
 class Design:
-    """Signals of all tasks, scaled by their penalties. ``fit`` are the indices of the tasks with labels to learn from, shape (n,)."""
+    """What the models of a stage may look at: one or several matrices of the same tasks, whose signals have different names."""
 
-    def __init__(self, matrix: Matrix, fit: NDArray[np.intp]) -> None:
-        self.names = matrix.names
-        self.fit = fit
-        self.scale = _scales(self.names, matrix.values[fit])
-        self.x = matrix.values @ sparse.diags_array(self.scale)
-        self.x_fit = self.x[fit]
-        self.gram = np.asarray((self.x_fit @ self.x_fit.T).todense())
+    def __init__(self, parts: Sequence[Matrix]) -> None:
+        self.parts = parts
+        self.gram = np.sum([part.gram for part in parts], axis=0)
         self._regressions: dict[bytes, Regression] = {}
 
-    def on(self, train: NDArray[np.intp]) -> Regression:
+    def on(self, train: Indices) -> Regression:
         """The regression on a part of the fit half, named by positions in ``fit``; worked out once for each part."""
         key = train.tobytes()
         if key not in self._regressions:
@@ -73,7 +68,7 @@ class Design:
 class Regression:
     """Ridge regression with an intercept on a part of the fit half."""
 
-    def __init__(self, design: Design, train: NDArray[np.intp]) -> None:
+    def __init__(self, design: Design, train: Indices) -> None:
         self.design = design
         self.train = train
         n = len(train)
@@ -109,23 +104,30 @@ class Learned:
     def on_all(self) -> Floats:
         """Predictions for all tasks, (tasks, targets)."""
         weights, constant = self._primal
-        found: Floats = np.asarray(self._regression.design.x @ weights) + constant
+        found: Floats = constant + np.sum(
+            [part.x @ own for part, own in zip(self._regression.design.parts, weights, strict=True)], axis=0
+        )
         return found
 
     @cached_property
-    def _primal(self) -> tuple[Floats, Floats]:
-        x = self._regression.design.x_fit[self._regression.train]
-        mean = np.asarray(x.mean(axis=0)).ravel()
-        weights = np.asarray(x.T @ self._alpha) - np.outer(mean, self._alpha.sum(axis=0))
-        return weights, self._y.mean(axis=0) - mean @ weights
+    def _primal(self) -> tuple[list[Floats], Floats]:
+        """Weights of the scaled signals, by part of the design, and the constant."""
+        weights, constant = [], self._y.mean(axis=0)
+        for part in self._regression.design.parts:
+            x = part.x_fit[self._regression.train]
+            mean = np.asarray(x.mean(axis=0)).ravel()
+            weights.append(np.asarray(x.T @ self._alpha) - np.outer(mean, self._alpha.sum(axis=0)))
+            constant = constant - mean @ weights[-1]
+        return weights, constant
 
     def coefficients(self, mix: Floats) -> dict[str, float]:
         """The coefficients of a weighted sum of the targets, ``mix`` of shape (targets,), as a policy's score has them."""
         weights, constant = self._primal
-        design = self._regression.design
-        scaled = (weights @ mix) * design.scale
-        found = {name: weight for name, weight in zip(design.names, scaled.tolist(), strict=True) if weight}
-        return {"one": float(constant @ mix), **found}
+        found = {"one": float(constant @ mix)}
+        for part, own in zip(self._regression.design.parts, weights, strict=True):
+            scaled = ((own @ mix) * part.scale).tolist()
+            found |= {name: weight for name, weight in zip(part.names, scaled, strict=True) if weight}
+        return found
 
 
 def added(*scores: Mapping[str, float]) -> dict[str, float]:

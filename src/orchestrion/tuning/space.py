@@ -28,13 +28,12 @@ from orchestrion.policy.combinators import fixed
 from orchestrion.policy.learned import deferral, scored_router
 from orchestrion.policy.protocol import Policy
 from orchestrion.policy.signals import form_of, signals
-from orchestrion.tuning.learn import Design, Floats, Learned, Matrix, added, negated
+from orchestrion.tuning.learn import Design, Floats, Indices, Learned, Matrix, added, negated
 from orchestrion.tuning.table import Case
 
 Stage = tuple[tuple[str, int], ...]
 Structure = tuple[Stage, ...]
 Booleans = NDArray[np.bool_]
-Indices = NDArray[np.intp]
 
 PRICES = 1 / np.geomspace(0.04, 3.0, 26)
 """Prices of quality, from cautious to bold."""
@@ -132,15 +131,18 @@ class Space:
     def _design(self, stage: Stage, width: int) -> Design:
         """What is known after a stage, or before the first (the empty one), as the models of a width see it."""
         if (stage, width) not in self._designs:
-            if width not in self._prompts:
-                forms = WIDTHS[width] & _PROMPT
-                self._prompts[width] = Matrix([signals(case.task, forms=forms) if forms else {} for case in self.cases])
-            matrix = self._prompts[width]
-            if stage:
-                wanted = WIDTHS[width]
-                rows = self.stage(stage).signals
-                matrix = matrix.beside([{n: v for n, v in row.items() if form_of(n) in wanted} for row in rows])
-            self._designs[stage, width] = Design(matrix, self.fit)
+            wanted = WIDTHS[width]
+            parts = []
+            if wanted & _PROMPT:
+                if width not in self._prompts:
+                    rows = [signals(case.task, forms=wanted & _PROMPT) for case in self.cases]
+                    self._prompts[width] = Matrix(rows, self.fit)
+                parts.append(self._prompts[width])
+            if stage or not parts:
+                known: Sequence[Mapping[str, float]] = self.stage(stage).signals if stage else [{} for _ in self.cases]
+                rows = [{name: value for name, value in row.items() if form_of(name) in wanted} for row in known]
+                parts.append(Matrix(rows, self.fit))
+            self._designs[stage, width] = Design(parts)
         return self._designs[stage, width]
 
     def mean_cost(self, stage: Stage) -> float:
