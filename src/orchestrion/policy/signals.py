@@ -30,7 +30,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any, TypeAlias
 from zlib import crc32
@@ -86,7 +86,7 @@ def signals(
     """
     found = dict(_of_task(task, forms))
     if "text" in forms:
-        found |= {f"text:{bucket}": value for bucket, value in _of_text(_prompt(task), range(BUCKETS))}
+        found |= {f"text:{bucket}": value for bucket, value in _of_text(_prompt(task))}
     return found | dict(_of_stage(attempts, earlier, forms))
 
 
@@ -125,7 +125,8 @@ class Score:
             values.update(_of_stage(attempts, earlier, self._after))
         terms = _terms(values, self.coefficients)
         if self._buckets:
-            terms += [self._buckets[bucket] * value for bucket, value in _of_text(_prompt(task), self._buckets)]
+            wanted = self._buckets
+            terms += [wanted[bucket] * value for bucket, value in _of_text(_prompt(task)) if bucket in wanted]
         terms += [value * chance(salt, task.id, task.step) for salt, value in self._salts.items()]
         return math.fsum(terms)
 
@@ -203,17 +204,13 @@ def _of_task(task: Task, forms: Set[str]) -> Values:
             yield name, value_of(_prompt(task))
 
 
-def _of_text(text: str, wanted: Container[int]) -> list[tuple[int, float]]:
-    """The buckets among the wanted ones into which words of the text fall, with their values."""
-    words = _buckets(text if len(text) <= 2 * READ else f"{text[:READ]} {text[-READ:]}")
-    counts = Counter([bucket for bucket in words if bucket in wanted])
-    return [(bucket, math.sqrt(count / len(words))) for bucket, count in counts.items()]
-
-
 @lru_cache(maxsize=512)  # a step asks its policy several times, and parts of a policy look at the same prompt
-def _buckets(text: str) -> tuple[int, ...]:
-    words = _utf8(text.lower()).translate(_WORDS).split()
-    return tuple([crc32(word) % BUCKETS for word in words])
+def _of_text(text: str) -> tuple[tuple[int, float], ...]:
+    """The buckets into which words of the text fall, with their values."""
+    read = text if len(text) <= 2 * READ else f"{text[:READ]} {text[-READ:]}"
+    words = _utf8(read.lower()).translate(_WORDS).split()
+    counts = Counter([crc32(word) % BUCKETS for word in words])
+    return tuple([(bucket, math.sqrt(count / len(words))) for bucket, count in counts.items()])
 
 
 def _prompt(task: Task) -> str:

@@ -82,6 +82,11 @@ def needed(promise: Promise, tuned: Tuned) -> str:
 
 def clause(target: Target, frontier: str) -> str:
     """The promise in one clause."""
+    batch = f"over a batch of {target.batch:,} tasks, " if target.batch else ""
+    return batch + _worth(target, frontier)
+
+
+def _worth(target: Target, frontier: str) -> str:
     if target.kind == "share":
         return f"on at least {whole(target.share or 0)} of the tasks, the answer is worth at least {whole(target.quality)} of {frontier}’s"
     if not target.quality:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrion.tuning.learn import Floats
-from orchestrion.tuning.space import CHEAP, MOST_WORKERS, WIDTHS, Path, Space, Structure
+from orchestrion.tuning.space import CHEAP, MOST_WORKERS, Path, Space, Structure
 
 TRUST = 30.0
 """The models' own expectation of a policy's loss counts as much as so many labelled tasks."""
@@ -16,7 +16,7 @@ TRUST = 30.0
 DOUBT = 0.5
 """So much is added to the sum of squares of the fit half: a policy that was never seen to fail may."""
 
-CAUTION = (0.5, 0.75, 1.0)
+CAUTION = (0.75, 1.0, 1.25)
 """So many standard errors of the fit half are added to the loss, by the width of the models: of many policies, the one that
 looks best had luck, and the more the models may look at, the more."""
 
@@ -57,11 +57,11 @@ class Choice(NamedTuple):
 
 def paths(space: Space, aim: Aim) -> list[Path]:
     """The paths of all structures worth a look; none where no worker is cheaper than the frontier."""
-    alone = [space.path(structure, width) for structure in space.singles() for width in range(len(WIDTHS))]
+    alone = [space.path(structure, width) for structure in space.singles() for width in space.widths]
     ranked = sorted(alone, key=lambda path: _best(space, aim, path).value)
     best = list(dict.fromkeys(path.structure[0][0][0] for path in ranked))[:MOST_WORKERS]
     combined = [structure for structure in space.combined(best) if _cheap(space, structure)]
-    return [*alone, *(space.path(structure, width) for structure in combined for width in range(len(WIDTHS)))]
+    return [*alone, *(space.path(structure, width) for structure in combined for width in space.widths)]
 
 
 def choose(space: Space, aim: Aim, found: list[Path]) -> Choice:

@@ -12,11 +12,11 @@ from orchestrion.errors import RecordsError
 from orchestrion.tuning.facts import Wish
 from orchestrion.tuning.table import Case, Table
 
-FIT = 0.25
+FIT = 1 / 3
 """The share of the labelled tasks to learn from. Labels are scarcer for the certificate than for the choice."""
 
 LEAST_FIT = 10
-MOST_FIT = 1000
+MOST_FIT = 600
 """Beyond so many, learning is no better for more, and the certificate is."""
 
 

@@ -63,8 +63,10 @@ WIDE = MIDDLE | {
     "cost",
 }
 WIDTHS = (NARROW, MIDDLE, WIDE)
+MANY = 300
 """What models may look at, as forms of signals. With few labels a narrow look chooses better: whether answers agree is
-nearly always worth something, the words of a prompt may be nothing but noise."""
+nearly always worth something, the words of a prompt may be nothing but noise. With more than MANY to learn from, the wide look
+alone is taken."""
 
 _PROMPT = frozenset({"tag", "text", "prompt:length", "prompt:numbers", "prompt:lines"})
 
@@ -105,11 +107,12 @@ class Path(NamedTuple):
     cost: Floats
     hoped: Floats
     space: Space
-    plan: Plan
+    worth: tuple[Learned, ...]
+    rest: tuple[Learned, ...]
 
     def policy(self, column: int) -> Policy:
         """The policy of one price, as it is saved and runs."""
-        return self.space.policy(self.structure, self.plan, column)
+        return self.space.policy(self, column)
 
 
 class Space:
@@ -152,6 +155,11 @@ class Space:
             float(np.mean([sum(case.attempts[c.worker, c.sample].spent for c in calls) for case in self.cases]))
             / self.unit
         )
+
+    @property
+    def widths(self) -> range:
+        """The indices of WIDTHS to try."""
+        return range(len(WIDTHS)) if len(self.fit) <= MANY else range(len(WIDTHS) - 1, len(WIDTHS))
 
     def singles(self) -> list[Structure]:
         """Each cheaper worker alone."""
@@ -220,7 +228,7 @@ class Space:
             )
             rows = self.fit[held]
             gain[rows], cost[rows], hoped[rows] = self._walk(stages, part, rows)
-        return Path(structure, width, gain, cost, hoped, self, whole)
+        return Path(structure, width, gain, cost, hoped, self, whole.worth, whole.rest)
 
     @cached_property
     def _folds(self) -> list[Indices]:
@@ -275,19 +283,19 @@ class Space:
         cost += (open_ | ~plan.asked) * self.frontier_cost[rows, None]
         return gain, cost, hoped
 
-    def policy(self, structure: Structure, plan: Plan, column: int) -> Policy:
+    def policy(self, path: Path, column: int) -> Policy:
         """The policy of a structure at one price: deferrals inside each other, behind a router that may skip them all."""
         one = np.zeros(len(PRICES))
         one[column] = 1.0
-        stages = [self.stage(stage) for stage in structure]
+        stages = [self.stage(stage) for stage in path.structure]
         policy = fixed(self.frontier)
         for k in range(len(stages) - 1, -1, -1):
-            score, least = plan.worth[k].coefficients(np.array([PRICES[column], 1.0])), 0.0
+            score, least = path.worth[k].coefficients(np.array([PRICES[column], 1.0])), 0.0
             if k + 1 < len(stages):
-                score = added(score, negated(plan.rest[k + 1].coefficients(one)))
+                score = added(score, negated(path.rest[k + 1].coefficients(one)))
                 least = float(stages[k].cost.mean() - stages[k + 1].cost.mean())
-            policy = deferral(dict(structure[k]), added(score), least=least, otherwise=policy)
-        enter = added(plan.rest[0].coefficients(one))
+            policy = deferral(dict(path.structure[k]), added(score), least=least, otherwise=policy)
+        enter = added(path.rest[0].coefficients(one))
         return scored_router(enter, least=float(stages[0].cost.mean()), above=policy, below=self.frontier)
 
 

@@ -8,21 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from orchestrion.domain import Outcome, Price, usd
-from orchestrion.errors import RecordsError
+from orchestrion.errors import RecordsError, UsageError
 from orchestrion.policy.certificate import Target
-from orchestrion.tuning.advise import advice, tasks_to_label
-from orchestrion.tuning.bounds import batch_delta, fewest_labels
+from orchestrion.tuning.advise import Labelling, PassedOver, advice, findings, tasks_to_label
+from orchestrion.tuning.bounds import batch_delta
 from orchestrion.tuning.choose import Aim, paths
 from orchestrion.tuning.evidence import Evidence
-from orchestrion.tuning.facts import Point, Promise, Tuned, Wish, WorkerFacts
+from orchestrion.tuning.facts import Tuned, Wish, WorkerFacts
 from orchestrion.tuning.ground import Grounds
 from orchestrion.tuning.halves import Halves, split
-from orchestrion.tuning.promise import Tuning, promise
+from orchestrion.tuning.needed import fewest
+from orchestrion.tuning.per_tag import promise_each
+from orchestrion.tuning.points import points
+from orchestrion.tuning.promise import Made, Tuning, promise
 from orchestrion.tuning.space import Space
 from orchestrion.tuning.table import Case, read_table, scored
-
-MOST_POINTS = 2000
-"""So many of the policies tried are kept for the plot, the hull among them."""
 
 
 def tune(
@@ -38,8 +38,9 @@ def tune(
     in the certificate. Deterministic for ``wish.seed``. Raises RecordsError for records that no tuning can start from.
     """
     began = time.perf_counter()
+    passed_over = PassedOver(outcomes, wish)
     table = read_table(
-        outcomes,
+        passed_over,
         prices=prices or {},
         workers=wish.workers,
         frontier=wish.frontier,
@@ -49,107 +50,58 @@ def tune(
     )
     halves = split(table, wish)
     frontier = wish.frontier or _best(halves.fit, table.workers)
-    n_min = _fewest(wish, frontier, halves)
     grounds = Grounds(table, prices or {}, models or {}, seed=wish.seed, group_by=wish.group_by)
     evidence = Evidence(halves.certify, table.unlabelled, frontier, grouped=halves.grouped, seed=wish.seed)
     space = Space(
         [*halves.fit, *halves.certify, *table.unlabelled], np.arange(len(halves.fit)), frontier, table.samples
     )
-    aims = [_aim(target, wish, halves) for target in targets(wish)]
-    found = paths(space, aims[0]) if len(halves.certify) >= n_min else []
+    asked = targets(wish)
+    aims = [_aim(target, wish, halves) for target in asked]
     everything = [*halves.fit, *halves.certify]
+    n_min = fewest(asked[0], aims[0].delta, _level(frontier, everything))
+    found = paths(space, aims[0])
     oracle = _oracle(frontier, table.workers, everything)
     tuning = Tuning(space, found, evidence, halves, grounds, n_min, oracle.cost * 1e9)
-    promises = [promise(tuning, target, aim) for target, aim in zip(targets(wish), aims, strict=True)]
+    made = [_made(tuning, target, aim) for target, aim in zip(asked, aims, strict=True)]
+    label = tasks_to_label(tuning, made[0], wish.label_next) if wish.label_next else Labelling()
     return Tuned(
-        promises=tuple(promises),
+        promises=tuple(one.promise for one in made),
         frontier=_alone(frontier, everything),
         workers=tuple(_alone(worker, everything) for worker in table.workers),
         oracle=oracle,
-        points=_points(space, found, table.workers, promises[0]),
+        points=points(space, found, table.workers, _oracle(frontier, table.workers, halves.fit), made, seed=wish.seed),
         labels=len(everything),
         fit=len(halves.fit),
         certify=len(halves.certify),
         unlabelled=len(table.unlabelled),
-        spared=evidence.spared(promises[0].policy),
+        spared=evidence.spared(made[0].promise.policy),
         n_min=n_min,
         seed=wish.seed,
-        notes=(*table.notes, *halves.notes, *_not_best(frontier, wish, halves.fit, table.workers)),
-        advice=advice(tuning, promises[0], aims[0]),
+        notes=(*table.notes, *halves.notes, *findings(tuning, wish, table.workers, passed_over, made), *label.notes),
+        advice=advice(tuning, made[0], aims[0]),
         seconds=time.perf_counter() - began,
-        label_next=tasks_to_label(tuning, promises[0], wish.label_next),
+        label_next=label.tasks,
+        tried=sum(path.cost.shape[1] for path in found),
     )
 
 
 def targets(wish: Wish) -> list[Target]:
     """What is promised: what was asked for first, then what else a user may want to pay less for. Each holds by itself."""
-    sure = wish.confidence
-    share = Target(kind="share", quality=wish.target, share=wish.share or 0.9, confidence=sure)
-    mean = Target(quality=wish.target, confidence=sure)
-    cheaper = Target(quality=0.9, confidence=sure)
-    if wish.max_cost is not None:
-        return [Target(quality=0.0, confidence=sure), mean, cheaper]
-    asked = [share, mean, cheaper] if wish.share is not None else [mean, cheaper, share]
-    return list(dict.fromkeys(asked))
-
-
-def _aim(target: Target, wish: Wish, halves: Halves) -> Aim:
-    delta = 1 - target.confidence
-    if wish.batch:
-        delta = batch_delta(delta, len(halves.certify), wish.batch)
-    if target.kind == "share":
-        return Aim(1 - (target.share or 0), delta, len(halves.certify), worth=target.quality)
-    within = wish.max_cost if not target.quality else None
-    return Aim(1 - target.quality, delta, len(halves.certify), within=within)
-
-
-def _best(cases: Sequence[Case], workers: Sequence[str]) -> str:
-    """The worker that is right most often on the fit half; of equals the dearest."""
-    return max(workers, key=lambda worker: (sum(scored(case, worker) for case in cases), workers.index(worker)))
-
-
-def _fewest(wish: Wish, frontier: str, halves: Halves) -> int:
-    """The fewest labelled tasks in the certify half that could certify anything. Raises RecordsError where nothing can be kept."""
-    quality = float(np.mean([scored(case, frontier) for case in (*halves.fit, *halves.certify)]))
-    if not quality:
-        raise RecordsError(
-            f"'{frontier}' got none of the {len(halves.fit) + len(halves.certify)} labelled tasks right: there is no quality to keep a share of. "
-            "Name another worker with --frontier, or look at the scores."
-        )
-    target = min(wish.target, 0.999)
-    return fewest_labels(target, 1 - wish.confidence, quality)
-
-
-def _alone(worker: str, cases: Sequence[Case]) -> WorkerFacts:
-    cost = sum(case.attempts[worker, 0].spent for case in cases)
-    quality = sum(scored(case, worker) for case in cases) / len(cases)
-    return WorkerFacts(name=worker, quality=quality, cost=usd(cost) / len(cases), tasks=len(cases))
-
-
-def _oracle(frontier: str, workers: Sequence[str], cases: Sequence[Case]) -> WorkerFacts:
-    """Hindsight: of each task the cheapest answer that is as good as the frontier's."""
-    quality, cost = 0.0, 0
-    for case in cases:
-        least = scored(case, frontier)
-        spent, score = min(
-            (case.attempts[worker, 0].spent, -scored(case, worker))
-            for worker in workers
-            if scored(case, worker) >= least
-        )
-        quality, cost = quality - score, cost + spent
-    return WorkerFacts(
-        name="hindsight oracle", quality=quality / len(cases), cost=usd(cost) / len(cases), tasks=len(cases)
+    sure, batch = wish.confidence, wish.batch
+    mean = Target(quality=wish.target, confidence=sure, batch=batch)
+    cheaper = Target(quality=0.9, confidence=sure, batch=batch)
+    share = Target(
+        kind="share",
+        quality=0.95 if wish.share is None else wish.target,
+        share=wish.share or 0.9,
+        confidence=sure,
+        batch=batch,
     )
-
-
-def _points(space: Space, found: list, workers: Sequence[str], chosen: Promise) -> tuple[Point, ...]:  # type: ignore[type-arg]
-    return ()
-
-
-def _not_best(frontier: str, wish: Wish, cases: Sequence[Case], workers: Sequence[str]) -> list[str]:
-    """That the frontier that was named is not the best worker, on the fit half."""
-    best = _best(cases, workers)
-    ours, theirs = (sum(scored(case, worker) for case in cases) / len(cases) for worker in (frontier, best))
-    if not wish.frontier or theirs <= ours:
-        return []
-    return [f"'{frontier}' is not the best worker: on the fit half it scores {ours:.3f}, and '{best}' {theirs:.3f}."]
+    if wish.max_cost is not None:
+        first = [Target(quality=0.0, confidence=sure, batch=batch)]
+    elif wish.per_tag is not None:
+        first = [Target(**{**_fields(share if wish.share is not None else mean), "per_tag": wish.per_tag})]
+    else:
+        first = []
+    asked = [share, mean, cheaper] if wish.share is not None else [mean, cheaper, share]
+    return list(dict.fromkeys([*first, *asked]))

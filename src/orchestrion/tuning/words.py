@@ -82,7 +82,7 @@ class Flow(NamedTuple):
     @property
     def share(self) -> str:
         """Of all tasks."""
-        return _percent(0.0 if self.mass is None else float(self.mass.mean()))
+        return percent(0.0 if self.mass is None else float(self.mass.mean()))
 
     @property
     def brackets(self) -> str:
@@ -218,7 +218,7 @@ def _drawn(policy: ScoredRouter, draws: Sequence[str], flow: Flow, asked: Asked,
 
 def _values(shares: Mapping[str, float]) -> str:
     ranked = sorted((value for value in shares if shares[value] > 0), key=lambda value: -shares[value])
-    named = [f"{value} {_percent(min(shares[value], 1))}" for value in ranked[:MOST_VALUES]]
+    named = [f"{value} {percent(min(shares[value], 1))}" for value in ranked[:MOST_VALUES]]
     more = [f"{len(ranked) - MOST_VALUES} more"] if len(ranked) > MOST_VALUES else []
     return _listed([*named, *more])
 
@@ -238,10 +238,10 @@ def _mix(policy: Mix, flow: Flow, asked: Asked, last: bool) -> Told:
         return [
             clause
             for (_, part, share), (clauses, _) in zip(parts, told, strict=True)
-            for clause in _after(f"by chance ({part.share if part.mass is not None else _percent(share)}): ", clauses)
+            for clause in _after(f"by chance ({part.share if part.mass is not None else percent(share)}): ", clauses)
         ], rest
     others = [
-        f"{'the other ' if len(parts) == 2 else ''}{part.share if part.mass is not None else _percent(share)}, drawn by chance, go to "
+        f"{'the other ' if len(parts) == 2 else ''}{part.share if part.mass is not None else percent(share)}, drawn by chance, go to "
         f"{one.worker} at once"
         for one, part, share in parts
         if isinstance(one, Fixed)
@@ -366,9 +366,9 @@ def _listed(words: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.095 or not share else f"{share:.2g%}" if False else _small(share)
-
-
-def _small(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
+def percent(share: float) -> str:
+    """A share in few digits that never says all or nothing where it is not."""
+    if 0 < share < 0.001:
+        return "less than 0.1%"
+    whole = share in (0, 1) or 0.0095 <= share < 0.995
+    return f"{share:.0%}" if whole else f"{min(share, 0.999):.1%}"
