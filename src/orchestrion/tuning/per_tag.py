@@ -24,7 +24,7 @@ from orchestrion.tuning.choose import Aim, choose
 from orchestrion.tuning.evidence import Evidence
 from orchestrion.tuning.facts import Promise, TagPromise
 from orchestrion.tuning.learn import Floats
-from orchestrion.tuning.needed import fewest, in_all
+from orchestrion.tuning.needed import fewest
 from orchestrion.tuning.promise import Made, Spot, Tuning, allowed, certified, expectation, nothing, part
 from orchestrion.tuning.table import Case
 from orchestrion.tuning.words import percent
@@ -42,15 +42,17 @@ class Tested(NamedTuple):
     method: str
 
 
-def promise_each(tuning: Tuning, target: Target, aim: Aim, key: str) -> Made:
-    """The promise for every value of the tag ``key``; the frontier alone where no value has enough tasks to be tested.
+def promise_each(tuning: Tuning, target: Target, aim: Aim) -> Made:
+    """The promise for every value of the tag ``target.per_tag``; the frontier alone where no value has enough tasks to be tested.
 
     Raises RecordsError where no task has the tag.
     """
-    target = structs.replace(target, per_tag=key)
+    key = target.per_tag or ""
     counts = _counts(tuning, key)
     if not tuning.paths:
-        return Made(nothing(tuning, target, f"no worker is cheaper than the frontier '{tuning.space.frontier}'", labels=None))
+        return Made(
+            nothing(tuning, target, f"no worker is cheaper than the frontier '{tuning.space.frontier}'", labels=None)
+        )
     tried = values_to_try(counts, target, aim.delta, tuning.level)
     if not tried:
         return Made(_too_few(tuning, target, aim, counts))
@@ -134,7 +136,11 @@ def _of_value(tuning: Tuning, inner: Policy, key: str, value: str, tested: Teste
     quality, level = measured.quality[mine].sum(), measured.frontier[mine].sum()
     cost, dearer = measured.cost[mine].sum(), measured.frontier_cost[mine].sum()
     share = tested.share
-    words = "All of them go this way." if share == 1 else f"{percent(share)} of them, drawn by chance, go this way, the others to {frontier}."
+    words = (
+        "All of them go this way."
+        if share == 1
+        else f"{percent(share)} of them, drawn by chance, go this way, the others to {frontier}."
+    )
     return TagPromise(
         certified=True,
         tasks=tasks,

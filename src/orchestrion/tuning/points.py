@@ -19,7 +19,9 @@ MOST = 2000
 ON_THE_LINE = 1e-12
 
 
-def points(space: Space, found: Sequence[Path], workers: Sequence[str], oracle: WorkerFacts, made: Sequence[Made], *, seed: int) -> tuple[Point, ...]:
+def points(
+    space: Space, found: Sequence[Path], workers: Sequence[str], oracle: WorkerFacts, made: Sequence[Made], *, seed: int
+) -> tuple[Point, ...]:
     """What was looked at, on the fit half; the upper hull of all but the oracle is marked."""
     promised = [_promised(space, one.spot, one.promise.words) for one in made if one.spot and one.promise.certified]
     fixed = [*_workers(space, workers), *dict.fromkeys(promised)]

@@ -225,7 +225,8 @@ def _ratio(over: Floats, under: Floats, groups: Sequence[str] | None, seed: int)
 
 def _rounded(share: float, digits: int = DIGITS) -> float:
     """Rounded down; what a float falls short of the number that was meant by less than a billionth is not lost."""
-    return math.floor(share * 10**digits + 1e-9) / 10**digits
+    unit: float = 10.0**digits
+    return math.floor(share * unit + 1e-9) / unit
 
 
 # Why nothing was certified ------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from msgspec import structs
 
 from orchestrion.domain import Outcome, Price, usd
 from orchestrion.errors import RecordsError, UsageError
 from orchestrion.policy.certificate import Target
-from orchestrion.tuning.advise import Labelling, PassedOver, advice, findings, tasks_to_label
+from orchestrion.tuning.advise import PassedOver, advice, findings, tasks_to_label
 from orchestrion.tuning.bounds import batch_delta
 from orchestrion.tuning.choose import Aim, paths
 from orchestrion.tuning.evidence import Evidence
@@ -63,7 +64,7 @@ def tune(
     oracle = _oracle(frontier, table.workers, everything)
     tuning = Tuning(space, found, evidence, halves, grounds, n_min, oracle.cost * 1e9)
     made = [_made(tuning, target, aim) for target, aim in zip(asked, aims, strict=True)]
-    label = tasks_to_label(tuning, made[0], wish.label_next) if wish.label_next else Labelling()
+    label = tasks_to_label(tuning, made[0], aims[0], wish.label_next)
     return Tuned(
         promises=tuple(one.promise for one in made),
         frontier=_alone(frontier, everything),
@@ -97,11 +98,69 @@ def targets(wish: Wish) -> list[Target]:
         confidence=sure,
         batch=batch,
     )
+    if wish.max_cost is not None and wish.per_tag is not None:
+        raise UsageError(
+            "--max-cost asks for one quality at a price, --per-tag for a price at a quality of each value. Give one."
+        )
     if wish.max_cost is not None:
         first = [Target(quality=0.0, confidence=sure, batch=batch)]
     elif wish.per_tag is not None:
-        first = [Target(**{**_fields(share if wish.share is not None else mean), "per_tag": wish.per_tag})]
+        first = [structs.replace(mean if wish.share is None else share, per_tag=wish.per_tag)]
     else:
         first = []
     asked = [share, mean, cheaper] if wish.share is not None else [mean, cheaper, share]
     return list(dict.fromkeys([*first, *asked]))
+
+
+def _made(tuning: Tuning, target: Target, aim: Aim) -> Made:
+    return promise_each(tuning, target, aim) if target.per_tag else promise(tuning, target, aim)
+
+
+def _aim(target: Target, wish: Wish, halves: Halves) -> Aim:
+    delta = 1 - target.confidence
+    if target.batch:
+        if delta >= 0.5:
+            raise UsageError(f"a promise about a batch needs a confidence above 0.5, not {target.confidence:g}.")
+        delta = batch_delta(delta, len(halves.certify), target.batch)
+    if target.kind == "share":
+        return Aim(1 - (target.share or 0), delta, len(halves.certify), worth=target.quality)
+    within = wish.max_cost if not target.quality else None
+    return Aim(1 - target.quality, delta, len(halves.certify), within=within)
+
+
+def _best(cases: Sequence[Case], workers: Sequence[str]) -> str:
+    """The worker that is right most often on the fit half; of equals the dearest."""
+    return max(workers, key=lambda worker: (sum(scored(case, worker) for case in cases), workers.index(worker)))
+
+
+def _level(frontier: str, cases: Sequence[Case]) -> float:
+    """The frontier's mean score. Raises RecordsError where nothing can be kept."""
+    quality = float(np.mean([scored(case, frontier) for case in cases]))
+    if not quality:
+        raise RecordsError(
+            f"'{frontier}' got none of the {len(cases)} labelled tasks right: there is no quality to keep a share of. "
+            "Name another worker with --frontier, or look at the scores."
+        )
+    return quality
+
+
+def _alone(worker: str, cases: Sequence[Case]) -> WorkerFacts:
+    cost = sum(case.attempts[worker, 0].spent for case in cases)
+    quality = sum(scored(case, worker) for case in cases) / len(cases)
+    return WorkerFacts(name=worker, quality=quality, cost=usd(cost) / len(cases), tasks=len(cases))
+
+
+def _oracle(frontier: str, workers: Sequence[str], cases: Sequence[Case]) -> WorkerFacts:
+    """Hindsight: of each task the cheapest answer that is as good as the frontier's."""
+    quality, cost = 0.0, 0
+    for case in cases:
+        least = scored(case, frontier)
+        spent, score = min(
+            (case.attempts[worker, 0].spent, -scored(case, worker))
+            for worker in workers
+            if scored(case, worker) >= least
+        )
+        quality, cost = quality - score, cost + spent
+    return WorkerFacts(
+        name="hindsight oracle", quality=quality / len(cases), cost=usd(cost) / len(cases), tasks=len(cases)
+    )

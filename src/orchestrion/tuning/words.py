@@ -87,7 +87,7 @@ class Flow(NamedTuple):
     @property
     def brackets(self) -> str:
         """The share behind a clause; nothing where it is not known, or goes without saying."""
-        return "" if self.mass is None or self.mass.all() and self.mass.min() == 1 else f" ({self.share}{OF_THE_TASKS})"
+        return "" if self.mass is None or (self.mass == 1).all() else f" ({self.share}{OF_THE_TASKS})"
 
     @property
     def empty(self) -> bool:
@@ -202,9 +202,9 @@ def _drawn(policy: ScoredRouter, draws: Sequence[str], flow: Flow, asked: Asked,
     then, rest = _said(policy.above, above, asked, last=last)
     first, rest_below = _said(policy.below, below, asked, last=last)
     if isinstance(policy.below, Fixed):
-        first = [f"all others go to {policy.below.worker} at once{below.brackets}"]
+        others = [f"all others go to {policy.below.worker} at once{below.brackets}"]
     else:
-        first = _after("for all others, ", first)
+        others = _after("for all others, ", first)
     tags = [name for name in score.coefficients if form_of(name) == "tag"]
     keys = {name[4:].partition("=")[0] for name in tags}
     if len(keys) == 1 and len(tags) == len(score.coefficients) and slope < 0:
@@ -213,7 +213,7 @@ def _drawn(policy: ScoredRouter, draws: Sequence[str], flow: Flow, asked: Asked,
         some = f"a share of the tasks of each {key}, drawn by chance ({_values(shares)})"
     else:
         some = "a share of the tasks, drawn by chance"
-    return [*_after(f"for {some}: ", then), *first], _together(rest, rest_below)
+    return [*_after(f"for {some}: ", then), *others], _together(rest, rest_below)
 
 
 def _values(shares: Mapping[str, float]) -> str:
@@ -301,7 +301,9 @@ _TELLERS: Mapping[type, Callable[[Any, Flow, Asked, bool], Told]] = {
     Router: _router,
     Cascade: _cascade,
     Fallback: _fallback,
-    Corrected: _wrapped(lambda policy: f"a refused answer is shown to its worker with the reasons{_times(policy.times)}"),
+    Corrected: _wrapped(
+        lambda policy: f"a refused answer is shown to its worker with the reasons{_times(policy.times)}"
+    ),
     Retried: _wrapped(lambda policy: f"a call that fails is made again{_times(policy.times)}"),
     BestEffort: _wrapped(lambda policy: "where nothing is accepted, the best answer there is counts"),
 }
