@@ -201,10 +201,8 @@ def _drawn(policy: ScoredRouter, draws: Sequence[str], flow: Flow, asked: Asked,
     above, below = flow.part(up), flow.part(None if up is None else 1 - up)
     then, rest = _said(policy.above, above, asked, last=last)
     first, rest_below = _said(policy.below, below, asked, last=last)
-    if isinstance(policy.below, Fixed):
-        others = [f"all others go to {policy.below.worker} at once{below.brackets}"]
-    else:
-        others = _after("for all others, ", first)
+    at_once = isinstance(policy.below, Fixed) and f"all others go to {policy.below.worker} at once{below.brackets}"
+    others = [at_once] if at_once else _after("for all others, ", first)
     tags = [name for name in score.coefficients if form_of(name) == "tag"]
     keys = {name[4:].partition("=")[0] for name in tags}
     if len(keys) == 1 and len(tags) == len(score.coefficients) and slope < 0:
