@@ -107,11 +107,12 @@ def label(target: Target) -> str:
 
 def title(target: Target) -> str:
     """The promise in a few words, for a table."""
+    each = f", each {target.per_tag}" if target.per_tag else ""
     if target.kind == "share":
-        return f"≥{NBSP}{whole(target.quality)} on {whole(target.share or 0)} of tasks"
+        return f"≥{NBSP}{whole(target.quality)} on {whole(target.share or 0)} of tasks{each}"
     if not target.quality:
         return "best at this cost"
-    return f"mean ≥{NBSP}{whole(target.quality)}"
+    return f"mean ≥{NBSP}{whole(target.quality)}{each}"
 
 
 def _odds(confidence: float) -> str:

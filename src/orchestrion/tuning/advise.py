@@ -145,7 +145,7 @@ def tasks_to_label(tuning: Tuning, made: Made, aim: Aim, most: int) -> Labelling
     """Tasks without labels whose labels would help most: those on which a worker of the policy answers otherwise than the frontier.
 
     All of them have the same chance, never one by how hard they look, so that the labels are evidence afterwards. Where answers cannot
-    be compared, a plain draw among all: its labels are as good as any others, and their chance is said to be 1.
+    be compared, a plain draw among all.
     """
     if not most:
         return Labelling()
@@ -162,17 +162,17 @@ def tasks_to_label(tuning: Tuning, made: Made, aim: Aim, most: int) -> Labelling
         note = (
             "The answers to tasks without labels cannot be compared: those to label next are drawn among all of them."
         )
-        return Labelling(_drawn(tuning, waiting, most, why, fair=True), (note,))
+        return Labelling(_drawn(tuning, waiting, most, why), (note,))
     differ = [case for case in comparable if any(_differs(case, cell, frontier) for cell in cells)]
     if not differ:
         note = f"On all {len(comparable):,} tasks without labels {workers} and {frontier} give the same answer: none needs a label."
         return Labelling(notes=(note,))
-    return Labelling(_drawn(tuning, differ, most, f"{workers} and {frontier} answer differently", fair=False))
+    return Labelling(_drawn(tuning, differ, most, f"{workers} and {frontier} answer differently"))
 
 
-def _drawn(tuning: Tuning, cases: Sequence[Case], most: int, why: str, *, fair: bool) -> tuple[TaskToLabel, ...]:
+def _drawn(tuning: Tuning, cases: Sequence[Case], most: int, why: str) -> tuple[TaskToLabel, ...]:
     order = np.random.default_rng(tuning.grounds.seed).permutation(len(cases))[:most]
-    chance = 1.0 if fair else min(most / len(cases), SURELY)
+    chance = min(most / len(cases), SURELY)
     return tuple(
         TaskToLabel(workload=cases[i].key[0], task_id=cases[i].task.id, probability=chance, why=why) for i in order
     )

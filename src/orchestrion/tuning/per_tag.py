@@ -25,9 +25,9 @@ from orchestrion.tuning.evidence import Evidence
 from orchestrion.tuning.facts import Promise, TagPromise
 from orchestrion.tuning.learn import Floats
 from orchestrion.tuning.needed import fewest
+from orchestrion.tuning.phrases import percent
 from orchestrion.tuning.promise import Made, Spot, Tuning, allowed, certified, expectation, nothing, part
 from orchestrion.tuning.table import Case
-from orchestrion.tuning.words import percent
 
 ABOVE_NOTHING = 1e-9
 """The least score for a share: a value without one, whose score is 0 or less, never gets there."""
@@ -71,7 +71,7 @@ def promise_each(tuning: Tuning, target: Target, aim: Aim) -> Made:
         p_value=min(1.0, len(tried) * max(one.p_value for one in tested.values())),
         by_chance=any(0 < share < 1 for share in shares.values()),
     )
-    by_tag = {value: _of_value(tuning, inner, key, value, tested.get(value), counts[value]) for value in counts}
+    by_tag = {value: _of_value(tuning, inner, key, value, tested.get(value), n) for value, n in counts.most_common()}
     spot = Spot(choice.path, choice.column, _of_each(tuning.halves.fit, key, shares))
     free = all(one.loss >= 1 for one in tested.values())
     return Made(structs.replace(made, by_tag=by_tag), spot, free)

@@ -198,7 +198,7 @@ def _made(tuning: Tuning, target: Target, policy: Policy, measured: Measured) ->
     scores = [one.score(case) for one, case in zip(driven, cases, strict=True)]
     spent = sum(one.spent for one in driven)
     frontier_cost = float(np.mean([case.attempts[tuning.space.frontier, 0].spent for case in cases]))
-    mean_cost = float(measured.cost.mean())
+    cost_ratio = _ratio(measured.cost, measured.frontier_cost, groups, tuning.grounds.seed)
     saving = frontier_cost - tuning.oracle_cost
     return Promise(
         target=target,
@@ -207,9 +207,9 @@ def _made(tuning: Tuning, target: Target, policy: Policy, measured: Measured) ->
         words=describe(policy, cases),
         reason=None,
         quality_ratio=_ratio(measured.quality, measured.frontier, groups, tuning.grounds.seed),
-        cost_ratio=_ratio(measured.cost, measured.frontier_cost, groups, tuning.grounds.seed),
-        cost=mean_cost / 1e9,
-        captured=(frontier_cost - mean_cost) / saving if saving > NOTHING_TO_SAVE * frontier_cost else None,
+        cost_ratio=cost_ratio,
+        cost=float(measured.cost.mean()) / 1e9,
+        captured=(1 - cost_ratio.value) * frontier_cost / saving if saving > NOTHING_TO_SAVE * frontier_cost else None,
         expected=False,
         realised=(sum(score or 0.0 for score in scores) / len(cases), usd(spent) / len(cases)),
     )

@@ -59,7 +59,7 @@ def tune(
     asked = targets(wish)
     aims = [_aim(target, wish, halves) for target in asked]
     everything = [*halves.fit, *halves.certify]
-    n_min = fewest(asked[0], aims[0].delta, _level(frontier, everything))
+    n_min = fewest(asked[0], aims[0].delta, _level(frontier, halves))
     found = paths(space, aims[0])
     oracle = _oracle(frontier, table.workers, everything)
     tuning = Tuning(space, found, evidence, halves, grounds, n_min, oracle.cost * 1e9)
@@ -133,15 +133,14 @@ def _best(cases: Sequence[Case], workers: Sequence[str]) -> str:
     return max(workers, key=lambda worker: (sum(scored(case, worker) for case in cases), workers.index(worker)))
 
 
-def _level(frontier: str, cases: Sequence[Case]) -> float:
-    """The frontier's mean score. Raises RecordsError where nothing can be kept."""
-    quality = float(np.mean([scored(case, frontier) for case in cases]))
-    if not quality:
+def _level(frontier: str, halves: Halves) -> float:
+    """The frontier's mean score on the fit half. Raises RecordsError where there is nothing to keep."""
+    if not any(scored(case, frontier) for case in (*halves.fit, *halves.certify)):
         raise RecordsError(
-            f"'{frontier}' got none of the {len(cases)} labelled tasks right: there is no quality to keep a share of. "
+            f"'{frontier}' got none of the {len(halves.fit) + len(halves.certify)} labelled tasks right: there is no quality to keep a share of. "
             "Name another worker with --frontier, or look at the scores."
         )
-    return quality
+    return float(np.mean([scored(case, frontier) for case in halves.fit]))
 
 
 def _alone(worker: str, cases: Sequence[Case]) -> WorkerFacts:

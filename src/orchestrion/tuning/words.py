@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from orchestrion.domain import Call
 from orchestrion.policy.asking import calls_of, majority
 from orchestrion.policy.combinators import (
     Agreement,
@@ -26,36 +26,11 @@ from orchestrion.policy.combinators import (
 )
 from orchestrion.policy.learned import Deferral, ScoredRouter
 from orchestrion.policy.protocol import Policy
-from orchestrion.policy.signals import Score, form_of, signals
-from orchestrion.tuning.table import Case
+from orchestrion.policy.signals import Score, form_of
+from orchestrion.tuning.learn import Floats
+from orchestrion.tuning.phrases import Seen, agreeing, judged, percent, several, times, values, who
+from orchestrion.tuning.table import Case, Cell
 
-Floats = NDArray[np.float64]
-
-AGREE = "whether the answers agree"
-SAID = {
-    "prompt:length": "the task's length",
-    "prompt:numbers": "the task's numbers",
-    "prompt:lines": "the task's lines",
-    "text": "the task's words",
-    "share": AGREE,
-    "agree": AGREE,
-    "distinct": AGREE,
-    "answer": "which answer it is",
-    "length": "the answer's length",
-    "tokens": "the answer's length",
-    "cost": "the answer's cost",
-    "latency": "the answer's time",
-    "verdict": "its checks",
-    "empty": "whether there is an answer",
-    "asked": "whether there is an answer",
-}
-
-MATTERS = 0.25
-"""A signal is named that moves the score by so much of what the first one does."""
-
-MOST_NAMED = 3
-MOST_LOOKED_AT = 400
-MOST_VALUES = 5
 OF_THE_TASKS = "\0"
 """Stands behind every share; the first one in a description says what it is a share of."""
 
@@ -64,9 +39,9 @@ def describe(policy: Policy, cases: Sequence[Case]) -> str:
     """What the policy does, for a manager, with its shares of these tasks; without shares where the tasks lack what it asks for."""
     clauses, rest = _said(policy, Flow(cases, np.ones(len(cases)) if cases else None), {}, last=True)
     if rest.mass is not None and rest.mass.any():
-        clauses.append(f"no answer is accepted on {rest.share}{OF_THE_TASKS} ")
-    text = ". ".join(clause[:1].upper() + clause[1:] for clause in clauses).strip() + "."
-    return text.replace(OF_THE_TASKS, " of the tasks", 1).replace(OF_THE_TASKS, "").replace(" .", ".")
+        clauses.append(f"on {rest.share}{OF_THE_TASKS} no answer is accepted")
+    text = ". ".join(clause[:1].upper() + clause[1:] for clause in clauses) + "."
+    return text.replace(OF_THE_TASKS, " of the tasks", 1).replace(OF_THE_TASKS, "")
 
 
 class Flow(NamedTuple):
@@ -87,7 +62,9 @@ class Flow(NamedTuple):
     @property
     def brackets(self) -> str:
         """The share behind a clause; nothing where it is not known, or goes without saying."""
-        return "" if self.mass is None or (self.mass == 1).all() else f" ({self.share}{OF_THE_TASKS})"
+        if self.mass is None or (self.mass == 1).all():
+            return ""
+        return f" ({self.share}{OF_THE_TASKS})" if self.mass.any() else " (on none of these tasks)"
 
     @property
     def empty(self) -> bool:
@@ -133,16 +110,7 @@ def _agreement(policy: Agreement, flow: Flow, asked: Asked, last: bool) -> Told:
 
     accepted = flow.each(kept)
     rest = flow.part(None if accepted is None else 1 - accepted)
-    return [f"ask {_who(workers, asked)}; {_agreeing(policy.accept, len(calls))}{flow.part(accepted).brackets}"], rest
-
-
-def _agreeing(accept: float, calls: int) -> str:
-    wanted = int(np.ceil(accept * calls - 1e-9))
-    if wanted <= 1:
-        return "keep the answer" if calls == 1 else "keep the most frequent answer"
-    if wanted >= calls:
-        return f"keep the answer where {'both' if calls == 2 else f'all {calls}'} agree"
-    return f"keep the answer on which at least {wanted} of {calls} agree"
+    return [f"ask {who(workers, asked)}; {agreeing(policy.accept, len(calls))}{flow.part(accepted).brackets}"], rest
 
 
 def _deferral(policy: Deferral, flow: Flow, asked: Asked, last: bool) -> Told:
@@ -157,11 +125,11 @@ def _deferral(policy: Deferral, flow: Flow, asked: Asked, last: bool) -> Told:
     accepted = flow.each(kept)
     answer = "the answer" if len(calls) == 1 else "the most frequent answer"
     if set(policy.score) == {"share"} and policy.score["share"] > 0:
-        keep = _agreeing(policy.least / policy.score["share"], len(calls))
+        keep = agreeing(policy.least / policy.score["share"], len(calls))
     else:
-        judged = _judged(policy, flow, before)
-        keep = f"keep {answer} {f'where it looks right, judged by {judged}' if judged else 'if there is one'}"
-    clause = f"ask {_who(policy.workers, asked)}; {keep}{flow.part(accepted).brackets}"
+        by = judged(policy.score, _seen(flow, calls, before))
+        keep = f"keep {answer} {f'where it looks right, judged by {by}' if by else 'if there is one'}"
+    clause = f"ask {who(policy.workers, asked)}; {keep}{flow.part(accepted).brackets}"
     further = flow.part(None if accepted is None else 1 - accepted)
     clauses, rest = _said(policy.otherwise, further, {**asked, **policy.workers}, last=last)
     return [clause, *_after("else ", clauses)], rest
@@ -176,8 +144,8 @@ def _scored(policy: ScoredRouter, flow: Flow, asked: Asked, last: bool) -> Told:
     above, below = flow.part(up), flow.part(None if up is None else 1 - up)
     if below.empty or above.empty:
         return _said(policy.below if above.empty and not below.empty else policy.above, flow, asked, last=last)
-    judged = _judged(policy, flow, [])
-    by = f", judged by {judged}," if judged else ""
+    why = judged(policy.score, _seen(flow, (), ()))
+    by = f", judged by {why}," if why else ""
     first, rest_below = _said(policy.below, below, asked, last=last)
     then, rest = _said(policy.above, above, asked, last=last)
     if isinstance(policy.below, Fixed):
@@ -208,17 +176,10 @@ def _drawn(policy: ScoredRouter, draws: Sequence[str], flow: Flow, asked: Asked,
     if len(keys) == 1 and len(tags) == len(score.coefficients) and slope < 0:
         key = keys.pop()
         shares = {name[5 + len(key) :]: (policy.least - policy.score[name]) / slope for name in tags}
-        some = f"a share of the tasks of each {key}, drawn by chance ({_values(shares)})"
+        some = f"a share of the tasks of each {key}, drawn by chance ({values(shares)})"
     else:
         some = "a share of the tasks, drawn by chance"
     return [*_after(f"for {some}: ", then), *others], _together(rest, rest_below)
-
-
-def _values(shares: Mapping[str, float]) -> str:
-    ranked = sorted((value for value in shares if shares[value] > 0), key=lambda value: -shares[value])
-    named = [f"{value} {percent(min(shares[value], 1))}" for value in ranked[:MOST_VALUES]]
-    more = [f"{len(ranked) - MOST_VALUES} more"] if len(ranked) > MOST_VALUES else []
-    return _listed([*named, *more])
 
 
 def _mix(policy: Mix, flow: Flow, asked: Asked, last: bool) -> Told:
@@ -253,11 +214,10 @@ def _router(policy: Router, flow: Flow, asked: Asked, last: bool) -> Told:
         by_route.setdefault(repr(route), (route, []))[1].append(value)
     clauses: list[str] = []
     rest = flow.part(None if flow.mass is None else np.zeros(len(flow.cases)))
-    for route, values in by_route.values():
-        own = flow.each(lambda case, values=values: str(case.task.tags.get(policy.tag)) in values)  # type: ignore[misc]
+    for route, those in by_route.values():
+        own = flow.each(lambda case, those=those: str(case.task.tags.get(policy.tag)) in those)  # type: ignore[misc]
         told, left = _said(route, flow.part(own), asked, last=last)
-        more = [f"{len(values) - MOST_VALUES} more"] if len(values) > MOST_VALUES else []
-        clauses += _after(f"where {policy.tag} is {_listed([*values[:MOST_VALUES], *more], 'or')}, ", told)
+        clauses += _after(f"where {policy.tag} is {several(those, 'or')}, ", told)
         rest = _together(rest, left)
     others = flow.each(lambda case: str(case.task.tags.get(policy.tag)) not in policy.routes)
     told, left = _said(policy.otherwise, flow.part(others), asked, last=last)
@@ -290,68 +250,16 @@ def _wrapped(says: Callable[[Any], str]) -> Callable[[Any, Flow, Asked, bool], T
     return tell
 
 
-_TELLERS: Mapping[type, Callable[[Any, Flow, Asked, bool], Told]] = {
-    Fixed: _fixed,
-    Agreement: _agreement,
-    Deferral: _deferral,
-    ScoredRouter: _scored,
-    Mix: _mix,
-    Router: _router,
-    Cascade: _cascade,
-    Fallback: _fallback,
-    Corrected: _wrapped(
-        lambda policy: f"a refused answer is shown to its worker with the reasons{_times(policy.times)}"
-    ),
-    Retried: _wrapped(lambda policy: f"a call that fails is made again{_times(policy.times)}"),
-    BestEffort: _wrapped(lambda policy: "where nothing is accepted, the best answer there is counts"),
-}
-
-
-def _judged(policy: Deferral | ScoredRouter, flow: Flow, before: Sequence[tuple[str, int]]) -> str:
-    """What moves the score most over the tasks that come here, the most first; empty where nothing does."""
-    calls = calls_of(policy.workers) if isinstance(policy, Deferral) else ()
-    forms = {form_of(name) for name in policy.score}
-    here = [case for case, mass in zip(flow.cases, flow.mass if flow.mass is not None else (), strict=False) if mass]
-    looked_at = here[:: -(-len(here) // MOST_LOOKED_AT)] if here else []
-    parts: dict[str, Floats] = {}
-    for i, case in enumerate(looked_at):
-        try:
-            attempts = [case.attempts[call.worker, call.sample] for call in calls]
-            earlier = [case.attempts[cell] for cell in before]
-        except KeyError:
-            return ""
-        for name, value in signals(case.task, attempts, earlier, forms=forms).items():
-            if policy.score.get(name) and name != "one":
-                parts.setdefault(_named(name, len(calls)), np.zeros(len(looked_at)))[i] += policy.score[name] * value
-    moved = {phrase: float(values.std()) for phrase, values in parts.items()}
-    most = max(moved.values(), default=0.0)
-    ranked = sorted((one for one in moved if moved[one] >= MATTERS * most > 1e-12), key=lambda one: -moved[one])
-    return _listed(ranked[:MOST_NAMED])
-
-
-def _named(signal: str, calls: int) -> str:
-    form = form_of(signal)
-    if form == "tag":
-        return f"the task's {signal[4:].partition('=')[0]}"
-    if calls == 1 and form in ("share", "distinct"):
-        return "whether there is an answer"
-    return SAID.get(form, "its kind")
-
-
-def _who(workers: Asked, asked: Asked) -> str:
-    """Whom a stage asks that was not asked before."""
-    new = {worker: n - asked.get(worker, 0) for worker, n in workers.items() if n > asked.get(worker, 0)}
-    return _listed([_often(worker, n, again=worker in asked) for worker, n in (new or workers).items()])
-
-
-def _often(worker: str, n: int, *, again: bool) -> str:
-    if again:
-        return f"{worker} {'once more' if n == 1 else f'{n} more times'}"
-    return worker if n == 1 else f"{worker} {'twice' if n == 2 else f'{n} times'}"
-
-
-def _times(times: int) -> str:
-    return ", once" if times == 1 else f", at most {times} times"
+def _seen(flow: Flow, calls: Sequence[Call], before: Sequence[Cell]) -> list[Seen]:
+    """What a score sees on the tasks that come to it; nothing where one lacks what was asked for."""
+    here = [case for case, mass in zip(flow.cases, flow.mass, strict=True) if mass] if flow.mass is not None else []
+    try:
+        return [
+            (case.task, [case.attempts[c.worker, c.sample] for c in calls], [case.attempts[cell] for cell in before])
+            for case in here
+        ]
+    except KeyError:
+        return []
 
 
 def _after(prefix: str, clauses: Sequence[str]) -> list[str]:
@@ -362,13 +270,18 @@ def _together(one: Flow, other: Flow) -> Flow:
     return Flow(one.cases, None if one.mass is None or other.mass is None else one.mass + other.mass)
 
 
-def _listed(words: Sequence[str], last: str = "and") -> str:
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
-
-
-def percent(share: float) -> str:
-    """A share in few digits that never says all or nothing where it is not."""
-    if 0 < share < 0.001:
-        return "less than 0.1%"
-    whole = share in (0, 1) or 0.0095 <= share < 0.995
-    return f"{share:.0%}" if whole else f"{min(share, 0.999):.1%}"
+_TELLERS: Mapping[type, Callable[[Any, Flow, Asked, bool], Told]] = {
+    Fixed: _fixed,
+    Agreement: _agreement,
+    Deferral: _deferral,
+    ScoredRouter: _scored,
+    Mix: _mix,
+    Router: _router,
+    Cascade: _cascade,
+    Fallback: _fallback,
+    Corrected: _wrapped(
+        lambda policy: f"a refused answer is shown to its worker with the reasons{times(policy.times)}"
+    ),
+    Retried: _wrapped(lambda policy: f"a call that fails is made again{times(policy.times)}"),
+    BestEffort: _wrapped(lambda policy: "where nothing is accepted, the best answer there is counts"),
+}
