@@ -197,7 +197,7 @@ def _mix(policy: Mix, flow: Flow, asked: Asked, last: bool) -> Told:
         return [
             clause
             for (_, part, share), (clauses, _) in zip(parts, told, strict=True)
-            for clause in _after(f"by chance ({part.share if part.mass is not None else percent(share)}): ", clauses)
+            for clause in _after("by chance, " if part.mass is not None else f"by chance ({percent(share)}), ", clauses)
         ], rest
     others = [
         f"{'the other ' if len(parts) == 2 else ''}{part.share if part.mass is not None else percent(share)}, drawn by chance, go to "
