@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from orchestrion.engine.execution import Execution, House, SavedPolicy
 from orchestrion.engine.perform import Site, perform
 from orchestrion.engine.step import Step
 from orchestrion.errors import RecordsError, StepFailed
+from orchestrion.evidence.content import is_digest
 from orchestrion.journal.memory import MemoryJournal
 from orchestrion.journal.protocol import Key, NewRun
 from orchestrion.ledger.memory import MemoryLedger
@@ -124,15 +125,14 @@ async def replay(
 
 async def _one(key: TaskKey, rows: list[Outcome], saved: SavedPolicy, prices: Mapping[str, Price]) -> Replayed | None:
     """One task through the policy; None where it asks for what was not recorded."""
-    _, step_name, task_id = key
-    first = rows[0]
+    task_id = key[2]
     house = House({}, MemoryLedger(), _SILENT)
     house.workers = {
         name: ReplayWorker(name, [row for row in rows if row.worker == name], price=prices.get(name))
         for name in {row.worker for row in rows} | set(saved.policy.calls())
     }
     step = Step("replay")
-    task = Task(task_id, first.prompt, dict(first.tags), None, step_name or "")
+    task = recorded_task(rows)
     log = MemoryJournal().start(NewRun(id=task_id, workflow="replay", input="", digest="", task_id=task_id, tags={}))
     judges = [_Recorded(check.name) for check in saved.checks if isinstance(check, AskingCheck)]
     rules = [check for check in saved.checks if not isinstance(check, AskingCheck)]
@@ -158,7 +158,34 @@ async def _one(key: TaskKey, rows: list[Outcome], saved: SavedPolicy, prices: Ma
         for r in rows
         if (r.worker, r.sample, r.context) == (accepted.call.worker, accepted.call.sample, accepted.call.context)
     ]
-    return Replayed(task_id, attempts, accepted, records[same.index(accepted)].score)
+    return Replayed(task_id, attempts, accepted, known_score(records[same.index(accepted)], scores_by_answer(rows)))
+
+
+def recorded_task(rows: Sequence[Outcome]) -> Task:
+    """The task of these rows as a policy sees it: input and tags of the first row that has them, whoever answered there.
+
+    A digest in the place of a prompt that was not kept is no prompt: its signals would be noise.
+    """
+    first = rows[0]
+    prompt = next((row.prompt for row in rows if row.prompt is not None and not is_digest(row.prompt)), None)
+    tags = next((row.tags for row in rows if row.tags), {})
+    return Task(first.task_id, prompt, dict(tags), None, first.step or "")
+
+
+def scores_by_answer(rows: Iterable[Outcome]) -> dict[str, float]:
+    """What the answers to one task are worth, as far as it was said, and said alike."""
+    said: dict[str, set[float]] = defaultdict(set)
+    for row in rows:
+        if row.score is not None and row.answer and not row.failure:
+            said[row.answer].add(row.score)
+    return {answer: next(iter(scores)) for answer, scores in said.items() if len(scores) == 1}
+
+
+def known_score(row: Outcome, said: Mapping[str, float]) -> float | None:
+    """The score of a row: its own, else that of an equal answer to the same task (``said``: see ``scores_by_answer``); 0 for a failure."""
+    if row.failure:
+        return 0.0
+    return said.get(row.answer or "") if row.score is None else row.score
 
 
 class _Recorded:

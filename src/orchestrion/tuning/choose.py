@@ -10,15 +10,18 @@ import numpy as np
 from orchestrion.tuning.learn import Floats
 from orchestrion.tuning.space import CHEAP, MOST_WORKERS, Path, Space, Structure
 
-TRUST = 30.0
+TRUST = 100.0
 """The models' own expectation of a policy's loss counts as much as so many labelled tasks."""
 
 DOUBT = 0.5
 """So much is added to the sum of squares of the fit half: a policy that was never seen to fail may."""
 
-CAUTION = (0.75, 1.0, 1.25)
-"""So many standard errors of the fit half are added to the loss, by the width of the models: of many policies, the one that
-looks best had luck, and the more the models may look at, the more."""
+LUCK = 0.35
+"""Of many policies the one that looks best had luck: so much of what the luckiest of as many standard normals as there are paths is
+expected to be, √(2 ln n), is added to the loss, in standard errors of the fit half."""
+
+CAUTION = (0.0, 0.1, 0.3)
+"""And so many more, by the width of the models: the more they may look at, the more they find that is not there."""
 
 
 class Aim(NamedTuple):
@@ -26,7 +29,7 @@ class Aim(NamedTuple):
     tested on ``certify`` labelled tasks.
 
     ``worth``: instead, on at most ``loss`` of the tasks the answer is worth less than this share of the frontier's. ``within``: the
-    least loss is looked for at this cost (frontier's: 1), and not the least cost at this loss.
+    least loss is looked for at this cost (frontier's: 1), and not the least cost at this loss. ``tried`` paths are chosen from.
     """
 
     loss: float
@@ -34,6 +37,7 @@ class Aim(NamedTuple):
     certify: int
     worth: float | None = None
     within: float | None = None
+    tried: int = 1
 
 
 class Tried(NamedTuple):
@@ -66,7 +70,8 @@ def paths(space: Space, aim: Aim) -> list[Path]:
 
 def choose(space: Space, aim: Aim, found: list[Path]) -> Choice:
     """The most promising policy of all; of equals the first. Raises ValueError without any path."""
-    return min((_best(space, aim, path) for path in found), key=lambda choice: choice.value)
+    among = aim._replace(tried=len(found))
+    return min((_best(space, among, path) for path in found), key=lambda choice: choice.value)
 
 
 def tried(space: Space, found: list[Path]) -> list[Tried]:
@@ -101,6 +106,7 @@ def _needed(space: Space, aim: Aim, path: Path) -> Floats:
     """For each policy of a path the relative loss to reckon with."""
     fit = space.fit
     n, z = len(fit), NormalDist().inv_cdf(1 - aim.delta)
+    doubt = LUCK * np.sqrt(2 * np.log(max(aim.tried, 2))) + CAUTION[path.width]
     quality = space.frontier_quality[fit]
     if aim.worth is None:
         loss = -path.gain[fit]
@@ -111,6 +117,6 @@ def _needed(space: Space, aim: Aim, path: Path) -> Floats:
     mean = (n * loss.mean(axis=0) + TRUST * hoped) / (n + TRUST)
     variance = np.maximum((loss**2).mean(axis=0) - mean**2, 0) + DOUBT / n
     need: Floats = (
-        mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + CAUTION[path.width] / np.sqrt(n))
+        mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + doubt / np.sqrt(n))
     ) / scale
     return np.maximum(need, 1e-9)

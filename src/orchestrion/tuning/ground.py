@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
+from orchestrion.checks.protocol import Check
 from orchestrion.domain import Price
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.policy.certificate import Certificate, Ground, Target, task_digests
@@ -13,17 +14,28 @@ from orchestrion.tuning.table import Table
 
 
 class Grounds:
-    """The grounds of all promises of one tuning. ``prices`` and ``models`` by worker, as the settings have them."""
+    """The grounds of all promises that are made from one table. ``prices`` and ``models`` by worker, as the settings have them; ``before``
+    are digests of tasks that the policy was chosen or certified on earlier, ``checks`` the rules that it brings along."""
 
     def __init__(
-        self, table: Table, prices: Mapping[str, Price], models: Mapping[str, str], *, seed: int, group_by: str | None
+        self,
+        table: Table,
+        prices: Mapping[str, Price],
+        models: Mapping[str, str],
+        *,
+        seed: int,
+        group_by: str | None,
+        before: Sequence[str] = (),
+        checks: Sequence[Check] = (),
     ) -> None:
         self.seed = seed
         self._table = table
         self._prices = prices
         self._models = models
         self._group_by = group_by
-        self._fitted = task_digests(case.task.id for case in (*table.labelled, *table.unlabelled))
+        self._checks = tuple(checks)
+        own = task_digests(case.task.id for case in (*table.labelled, *table.unlabelled))
+        self._fitted = tuple(sorted({*own, *before}))
 
     def certificate(
         self,
@@ -51,7 +63,7 @@ class Grounds:
             expected=expected,
             workers={worker: self._ground(worker) for worker in sorted({*policy.calls(), frontier})},
             fitted=self._fitted,
-            policy=SavedPolicy(policy).digest,
+            policy=SavedPolicy(policy, self._checks).digest,
             seed=self.seed,
             prompt=next(iter(self._table.prompts)) if len(self._table.prompts) == 1 else None,
             group_by=self._group_by,

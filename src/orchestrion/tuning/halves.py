@@ -12,7 +12,7 @@ from orchestrion.errors import RecordsError
 from orchestrion.tuning.facts import Wish
 from orchestrion.tuning.table import Case, Table
 
-FIT = 1 / 3
+FIT = 0.28
 """The share of the labelled tasks to learn from. Labels are scarcer for the certificate than for the choice."""
 
 LEAST_FIT = 10
@@ -31,18 +31,13 @@ class Halves(NamedTuple):
 
 def split(table: Table, wish: Wish) -> Halves:
     """Split by task, or by group, by chance. Raises RecordsError where too little is labelled to split."""
-    if len(table.labelled) < 2:
-        few = "one task" if table.labelled else "no task"
-        raise RecordsError(
-            f"{few} of {len(table.labelled) + len(table.unlabelled)} has a score for every worker: nothing can be learned, let alone certified. "
-            "Label tasks first: `orchestrion outcomes label --out labels.csv`."
-        )
+    refuse_unlabelled(table, least=2)
     groups: dict[str, list[Case]] = defaultdict(list)
     for case in table.labelled:
         groups[case.group].append(case)
     if len(groups) < 2:
         raise RecordsError(f"all labelled tasks are of one group ('{wish.group_by}'): nothing is left to certify on.")
-    names = list(groups)
+    names = sorted(groups)
     order = np.random.default_rng(wish.seed).permutation(len(names))
     wanted = min(max(math.ceil(FIT * len(table.labelled)), min(LEAST_FIT, len(table.labelled) // 2)), MOST_FIT)
     fit: list[Case] = []
@@ -60,3 +55,18 @@ def split(table: Table, wish: Wish) -> Halves:
             f"tasks of one '{wish.group_by}' stay together: {len(groups)} groups count as independent, and the test bets on groups."
         )
     return Halves(tuple(fit), tuple(certify), grouped, tuple(notes))
+
+
+def refuse_unlabelled(table: Table, *, least: int) -> None:
+    """Raises RecordsError where fewer tasks than that are labelled by chance."""
+    if len(table.labelled) >= least:
+        return
+    few = "one task" if table.labelled else "no task"
+    said = f"{few} of {len(table.labelled) + len(table.unlabelled)} has a score for every worker: nothing can be learned, let alone certified. "
+    if any(case.picked for case in table.unlabelled):
+        raise RecordsError(
+            f"{said}The labels that are there were picked: they are of tasks on which answers differ, or look like it. Label some tasks "
+            "that are drawn from all (`orchestrion outcomes label --out labels.csv --sample 50`), and keep the rows of unlabelled tasks: "
+            "they show how often workers agree."
+        )
+    raise RecordsError(f"{said}Label tasks first: `orchestrion outcomes label --out labels.csv`.")
