@@ -19,9 +19,8 @@ ANSWERED = 1000
 
 def picked(sample: Sample, rng: Rng, target: float, delta: float, **wish: Any) -> Decision:
     """``wish``: fields of the tuner's Wish, instead of the mean quality of ``target``."""
-    from orchestrion.tuning.tune import tune
-
     from orchestrion.tuning.facts import Wish
+    from orchestrion.tuning.tune import tune
 
     w = sample.workload
     n = len(sample.labelled)
