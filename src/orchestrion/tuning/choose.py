@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrion.tuning.learn import Floats
-from orchestrion.tuning.space import CHEAP, MOST_WORKERS, Path, Space, Structure
+from orchestrion.tuning.space import CHEAP, MANY, MOST_WORKERS, Path, Space, Structure
 
 TRUST = 100.0
 """The models' own expectation of a policy's loss counts as much as so many labelled tasks."""
@@ -22,6 +22,10 @@ expected to be, √(2 ln n), is added to the loss, in standard errors of the fit
 
 CAUTION = (0.0, 0.1, 0.3)
 """And so many more, by the width of the models: the more they may look at, the more they find that is not there."""
+
+
+A_WORKER, A_WIDTH = 20, 50
+"""So many labels of the fit half let one more worker be combined, and the models of combinations look at one width more."""
 
 
 class Aim(NamedTuple):
@@ -51,12 +55,20 @@ class Choice(NamedTuple):
 
 
 def paths(space: Space, aim: Aim) -> list[Path]:
-    """The paths of all structures worth a look; none where no worker is cheaper than the frontier."""
+    """The paths of all structures worth a look; none where no worker is cheaper than the frontier.
+
+    The fewer labels there are to choose by, the fewer workers are combined, and the less the models of combinations look at.
+    """
     alone = [space.path(structure, width) for structure in space.singles() for width in space.widths]
     ranked = sorted(alone, key=lambda path: _best(space, aim, path).value)
-    best = list(dict.fromkeys(path.structure[0][0][0] for path in ranked))[:MOST_WORKERS]
+    best = list(dict.fromkeys(path.structure[0][0][0] for path in ranked))[: _most_workers(space)]
     combined = [structure for structure in space.combined(best) if _cheap(space, structure)]
-    return [*alone, *(space.path(structure, width) for structure in combined for width in space.widths)]
+    widths = space.widths if len(space.fit) > MANY else range(min(1 + len(space.fit) // A_WIDTH, len(space.widths)))
+    return [*alone, *(space.path(structure, width) for structure in combined for width in widths)]
+
+
+def _most_workers(space: Space) -> int:
+    return min(max(1 + len(space.fit) // A_WORKER, 3), MOST_WORKERS)
 
 
 def choose(space: Space, aim: Aim, found: list[Path]) -> Choice:
