@@ -15,9 +15,12 @@ from msgspec.structs import replace
 from benchmarks.quality.methods import Decision, Method, Rng, Sample
 from benchmarks.quality.workloads import Floats, Workload
 from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Outcome, Task, usd
+from orchestrion.engine.replay import recorded_task
 from orchestrion.engine.step import Step
 from orchestrion.policy.combinators import Mix
+from orchestrion.policy.learned import ScoredRouter
 from orchestrion.policy.protocol import Policy
+from orchestrion.policy.signals import form_of
 from orchestrion.tuning.facts import Promise, Wish
 from orchestrion.tuning.tune import tune
 from orchestrion.workers.replay import recorded_cost, usage_of
@@ -118,10 +121,10 @@ def driven(policy: Policy, recorded: Recorded) -> tuple[float, float]:
 
 
 def branches(policy: Policy) -> list[tuple[float, Policy]]:
-    """The policies without chance that it may be, each with its probability. Mixes of one salt draw one number."""
+    """The policies without chance that it may be, each with its probability. Mixes and routers of one salt draw one number."""
     edges: dict[str, set[float]] = {}
-    for mix in _mixes(policy):
-        edges.setdefault(mix.salt, {0.0, 1.0}).update(min(edge, 1.0) for edge in accumulate(mix.shares))
+    for salt, found in _edges(policy):
+        edges.setdefault(salt, {0.0, 1.0}).update(min(max(edge, 0.0), 1.0) for edge in found)
     spans = [[(salt, a, b) for a, b in pairwise(sorted(found)) if b > a] for salt, found in edges.items()]
     return [
         (prod(b - a for _, a, b in chosen), _fixed(policy, {salt: (a + b) / 2 for salt, a, b in chosen}))
@@ -129,24 +132,49 @@ def branches(policy: Policy) -> list[tuple[float, Policy]]:
     ]
 
 
-def _mixes(part: Any) -> Iterator[Mix]:
+def _edges(part: Any) -> Iterator[tuple[str, list[float]]]:
+    """The salts of all draws, with the numbers at which what they choose changes."""
     if isinstance(part, Mix):
-        yield part
+        yield part.salt, list(accumulate(part.shares))
+    if isinstance(part, ScoredRouter):
+        yield from _router_edges(part)
     if isinstance(part, Mapping):
         part = tuple(part.values())
     if isinstance(part, tuple):
         for one in part:
-            yield from _mixes(one)
+            yield from _edges(one)
     elif isinstance(part, Policy):
-        yield from _mixes(_fields(part))
+        yield from _edges(_fields(part))
+
+
+def _router_edges(router: ScoredRouter) -> Iterator[tuple[str, list[float]]]:
+    """Of a router whose score is a draw and the values of one tag, as the tuner makes them with --per-tag. Raises ValueError for others."""
+    draws = {name: value for name, value in router.score.items() if form_of(name) == "chance"}
+    if not draws:
+        return
+    tags = [name for name in router.score if name not in draws]
+    keys = {name.partition("=")[0] for name in tags}
+    if len(draws) > 1 or len(keys) > 1 or not all(form_of(name) == "tag" for name in tags):
+        raise ValueError(f"nobody knows the chance of a router by {', '.join(router.score)}")
+    [(name, slope)] = draws.items()
+    yield (
+        name.partition(":")[2],
+        [(router.least - score) / slope for score in (0.0, *(router.score[tag] for tag in tags))],
+    )
 
 
 def _fixed(part: Any, draws: Mapping[str, float]) -> Any:
-    """The policy as it is where its mixes draw these numbers."""
+    """The policy as it is where its mixes and routers draw these numbers."""
     if isinstance(part, Mix):
         edges = list(accumulate(part.shares))
         n = next((i for i, edge in enumerate(edges) if draws[part.salt] < edge), len(edges) - 1)
         return _fixed(part.policies[n], draws)
+    if isinstance(part, ScoredRouter):
+        drawn = {name: value for name, value in part.score.items() if form_of(name) == "chance"}
+        if drawn:
+            score = {name: value for name, value in part.score.items() if name not in drawn}
+            score["one"] = sum(value * draws[name.partition(":")[2]] for name, value in drawn.items())
+            part = ScoredRouter(score, part.least, part.above, part.below)
     if isinstance(part, Mapping):
         return {key: _fixed(one, draws) for key, one in part.items()}
     if isinstance(part, tuple):
@@ -163,8 +191,7 @@ def _fields(policy: Policy) -> dict[str, Any]:
 def _recorded(workload: Workload) -> list[Recorded]:
     found = []
     for rows in workload.rows:
-        first = rows[0]
-        task = Task(first.task_id, first.prompt, dict(first.tags), None, first.step or "")
+        task = recorded_task(rows)
         found.append(
             Recorded(
                 task,

@@ -30,6 +30,7 @@ from orchestrion.domain import (
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.replay import replay
 from orchestrion.errors import PolicyError
+from orchestrion.policy.combinators import mix
 from orchestrion.policy.learned import Deferral, deferral, logistic, scored_router
 from orchestrion.policy.protocol import dump_policy, load_policy
 from orchestrion.policy.signals import BUCKETS, READ, Score, form_of, others, signals, weighed
@@ -194,6 +195,7 @@ def test_every_signal_can_be_saved(prompt, attempts):
         ({"lenght:cheap": 1.0}, "no signal is called 'lenght:cheap' (did you mean 'length:cheap'?)"),
         ({"shares": 1.0}, "(did you mean 'share'?)"),
         ({"length": 1.0}, "no signal is called 'length' (did you mean 'length:W'?)"),
+        ({"chance": 1.0}, "no signal is called 'chance' (did you mean 'chance:SALT'?)"),
         ({"text:4096": 1.0}, "no signal is called 'text:4096': a bucket is a number from 0 to 4095"),
         ({"text:007": 1.0}, "a bucket is a number"),
         ({"tag:kind": 1.0}, "tag:KEY=VALUE"),
@@ -369,6 +371,34 @@ def test_a_router_chooses_by_the_task_alone():
 def test_a_router_at_its_least_goes_above():
     policy = scored_router({"one": 0.1, "tag:kind=sums": 0.2}, least=math.fsum([0.1, 0.2]), above="a", below="b")
     assert policy.next(TASK, (), UNLIMITED) == Ask((Call("a"),))
+
+
+def test_a_share_of_each_tag_value_by_chance_and_nothing_of_any_other():
+    policy = scored_router({"tag:kind=a": 0.25, "tag:kind=b": 1.0, "chance:s": -1.0}, least=1e-9, above="x", below="y")
+    assert load_policy(json.loads(json.dumps(dump_policy(policy)))) == policy
+
+    def to_x(**tags):
+        decisions = [policy.next(Task(f"t{i}", "?", tags), (), UNLIMITED) for i in range(4000)]
+        return sum(decision == Ask((Call("x"),)) for decision in decisions) / 4000
+
+    assert to_x(kind="a") == pytest.approx(0.25, abs=0.03)
+    assert to_x(kind="b") == 1
+    assert to_x(kind="c") == to_x() == to_x(other="a") == 0
+
+
+def test_chance_is_the_draw_of_a_mix_of_the_same_salt():
+    routed = scored_router({"one": 0.3, "chance:s": -1.0}, least=1e-12, above="x", below="y")
+    mixed = mix({"x": 0.3, "y": 0.7}, salt="s")
+    for i in range(500):
+        task = Task(f"t{i}", "?", {}, None, "step")
+        assert routed.next(task, (), UNLIMITED) == mixed.next(task, (), UNLIMITED)
+    assert len({Score({"chance:s": 1.0})(Task("t", "?", {}, None, step)) for step in "abc"}) == 3
+
+
+def test_the_lowest_draw_does_not_let_a_share_of_nothing_through(monkeypatch):
+    monkeypatch.setattr("orchestrion.policy.signals.chance", lambda *_: 0.0)
+    policy = scored_router({"tag:kind=sums": 0.0, "chance:s": -1.0}, least=1e-9, above="x", below="y")
+    assert policy.next(TASK, (), UNLIMITED) == Ask((Call("y"),))
 
 
 def test_the_most_calls_of_a_router_are_those_of_either_way():

@@ -103,9 +103,10 @@ def _beside(one: Interval, frontier: str) -> str:
 
 def _target(target: Target) -> str:
     """The promise in a few signs, for a table."""
+    each = f", each {target.per_tag}" if target.per_tag else ""
     if target.kind == "share":
-        return f"{target.quality:.4g} on {target.share or 0:.4g} of tasks"
-    return f"mean quality {target.quality:.4g}" if target.quality > 0 else "best at this cost"
+        return f"{target.quality:.4g} on {target.share or 0:.4g} of tasks{each}"
+    return f"mean quality {target.quality:.4g}{each}" if target.quality > 0 else "best at this cost"
 
 
 _PROMISES = ("promise", "certified", "quality", "cost", "a task", "saving")

@@ -13,21 +13,29 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What is promised, with ``confidence``, of traffic like the labelled tasks.
 
     kind "mean": the mean quality is at least ``quality`` times the frontier's. kind "share": on at least ``share`` of the tasks the
-    answer is worth at least ``quality`` times the frontier's.
+    answer is worth at least ``quality`` times the frontier's. ``per_tag``: of the tasks of every value of this tag by themselves,
+    all values together with this confidence. ``batch``: of a batch of so many tasks, and not of all traffic.
     """
 
     kind: Literal["mean", "share"] = "mean"
     quality: float = 0.95
     share: float | None = None
     confidence: float = 0.9
+    per_tag: str | None = None
+    batch: int | None = None
 
     @property
     def words(self) -> str:
         """The promise in one clause, for people."""
-        sure = f"with confidence {self.confidence:.3g}"
+        where = f"for every {self.per_tag} by itself, " if self.per_tag else ""
+        where += f"over a batch of {self.batch:,} tasks, " if self.batch else ""
+        return f"{where}{self._kept}, with confidence {self.confidence:.3g}"
+
+    @property
+    def _kept(self) -> str:
         if self.kind == "share":
-            return f"on at least {self.share or 0:.3g} of the tasks the answer is worth {self.quality:.3g} of the frontier's, {sure}"
-        return f"the mean quality is at least {self.quality:.3g} of the frontier's, {sure}"
+            return f"on at least {self.share or 0:.3g} of the tasks the answer is worth {self.quality:.3g} of the frontier's"
+        return f"the mean quality is at least {self.quality:.3g} of the frontier's"
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ of the task
     prompt:length           log(1 + characters); likewise prompt:numbers (runs of digits) and prompt:lines
     text:B                  B in 0 … 4095: of the words in the prompt's first and last 1,000 characters, lower-cased and hashed
                             into buckets, the square root of the share that falls into this one (all squares add up to 1)
+    chance:SALT             a number in [0, 1) drawn by a hash of SALT, the task's id and its step: the draw of a mix with this salt
 of the answers of a stage
     share                   the majority's share of all answers asked for; failed and refused ones count against it
     distinct                different answers that passed, by all answers asked for
@@ -38,6 +39,7 @@ from pydantic_core import to_json
 
 from orchestrion.domain import Attempt, Task
 from orchestrion.policy.asking import majority, same_answers
+from orchestrion.policy.combinators import chance
 
 BUCKETS = 4096
 """How many buckets words are hashed into."""
@@ -65,9 +67,9 @@ _OF_ANSWER: dict[str, Callable[[Attempt], float]] = {
     "latency": lambda attempt: math.log1p(max(attempt.latency_s, 0.0)),
 }
 _OF_WORKER = frozenset({"asked", "share", "agree", "verdict", *_OF_ANSWER})
-_BEFORE = frozenset({"one", "tag", "text", *_OF_PROMPT})
+_BEFORE = frozenset({"one", "tag", "text", "chance", *_OF_PROMPT})
 _EXACT = ("one", "share", "distinct", *_OF_PROMPT)
-_WITH_REST = ("tag", "text", "answer", *sorted(_OF_WORKER))
+_WITH_REST = ("tag", "text", "chance", "answer", *sorted(_OF_WORKER))
 
 FORMS = _BEFORE | _OF_WORKER | {"distinct", "answer"}
 """What a signal's name is, or what stands before its first colon."""
@@ -78,7 +80,7 @@ Values: TypeAlias = Iterator[tuple[str, float]]
 def signals(
     task: Task, attempts: Sequence[Attempt] = (), earlier: Sequence[Attempt] = (), *, forms: Set[str] = FORMS
 ) -> dict[str, float]:
-    """All signals of these forms, by name; one that is not in it is 0.
+    """All signals of these forms, by name; one that is not in it is 0. Draws by chance are not among them: there is one for every salt.
 
     ``attempts`` are those of the stage in the order of its calls, ``earlier`` those of other workers before it (see ``others``).
     """
@@ -105,7 +107,7 @@ class Score:
     a name that no signal has, and for a coefficient that is not a finite number.
     """
 
-    __slots__ = ("_after", "_before", "_buckets", "coefficients")
+    __slots__ = ("_after", "_before", "_buckets", "_salts", "coefficients")
 
     def __init__(self, coefficients: Mapping[str, float]) -> None:
         if not isinstance(coefficients, Mapping):
@@ -115,6 +117,7 @@ class Score:
         self._before = frozenset(forms & _BEFORE)
         self._after = frozenset(forms - _BEFORE)
         self._buckets = {int(name[5:]): value for name, value in self.coefficients.items() if name.startswith("text:")}
+        self._salts = {name[7:]: value for name, value in self.coefficients.items() if name.startswith("chance:")}
 
     def __call__(self, task: Task, attempts: Sequence[Attempt] = (), earlier: Sequence[Attempt] = ()) -> float:
         values = dict(_of_task(task, self._before))
@@ -124,6 +127,7 @@ class Score:
         if self._buckets:
             wanted = self._buckets
             terms += [wanted[bucket] * value for bucket, value in _of_text(_prompt(task)) if bucket in wanted]
+        terms += [value * chance(salt, task.id, task.step) for salt, value in self._salts.items()]
         return math.fsum(terms)
 
     @property
@@ -180,6 +184,7 @@ def _near(name: str) -> str:
         "tag": ": a tag is named with its value, tag:KEY=VALUE",
         "answer": f": answers are told apart up to {SHORT} characters",
         "verdict": ": a verdict is named with worker and check, verdict:W:CHECK",
+        "chance": " (did you mean 'chance:SALT'?)",
     }
     if form in hints:
         return hints[form]

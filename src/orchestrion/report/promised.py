@@ -82,6 +82,11 @@ def needed(promise: Promise, tuned: Tuned) -> str:
 
 def clause(target: Target, frontier: str) -> str:
     """The promise in one clause."""
+    batch = f"over a batch of {target.batch:,} tasks, " if target.batch else ""
+    return batch + _worth(target, frontier)
+
+
+def _worth(target: Target, frontier: str) -> str:
     if target.kind == "share":
         return f"on at least {whole(target.share or 0)} of the tasks, the answer is worth at least {whole(target.quality)} of {frontier}’s"
     if not target.quality:
@@ -102,11 +107,12 @@ def label(target: Target) -> str:
 
 def title(target: Target) -> str:
     """The promise in a few words, for a table."""
+    each = f", each {target.per_tag}" if target.per_tag else ""
     if target.kind == "share":
-        return f"≥{NBSP}{whole(target.quality)} on {whole(target.share or 0)} of tasks"
+        return f"≥{NBSP}{whole(target.quality)} on {whole(target.share or 0)} of tasks{each}"
     if not target.quality:
         return "best at this cost"
-    return f"mean ≥{NBSP}{whole(target.quality)}"
+    return f"mean ≥{NBSP}{whole(target.quality)}{each}"
 
 
 def _odds(confidence: float) -> str:

@@ -50,9 +50,12 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One policy that was tried, in words, with what it did on the tasks named by ``on``.
+    """One policy that was tried, a worker or the oracle, with its mean score and dollars a task. ``hull``: no mix of two others is as good
+    and cheaper; the oracle is left out of this.
 
-    ``quality`` is the mean score, ``cost`` dollars a task. ``hull``: no mix of two others is as good and cheaper.
+    All points of a tuning are of the same tasks, those of the fit half, so that they can be compared with each other. What a policy did on
+    a task is what it does when it is learned from other tasks (five folds); of one that mixes by chance it is the expectation. The
+    figures of a promise are of other tasks, those of the certify half.
     """
 
     name: str

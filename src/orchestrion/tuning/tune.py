@@ -6,23 +6,24 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from msgspec import structs
 
 from orchestrion.domain import Outcome, Price, usd
-from orchestrion.errors import RecordsError
+from orchestrion.errors import RecordsError, UsageError
 from orchestrion.policy.certificate import Target
-from orchestrion.tuning.advise import advice, tasks_to_label
-from orchestrion.tuning.bounds import batch_delta, fewest_labels
+from orchestrion.tuning.advise import PassedOver, advice, findings, tasks_to_label
+from orchestrion.tuning.bounds import batch_delta
 from orchestrion.tuning.choose import Aim, paths
 from orchestrion.tuning.evidence import Evidence
-from orchestrion.tuning.facts import Point, Promise, Tuned, Wish, WorkerFacts
+from orchestrion.tuning.facts import Tuned, Wish, WorkerFacts
 from orchestrion.tuning.ground import Grounds
 from orchestrion.tuning.halves import Halves, split
-from orchestrion.tuning.promise import Tuning, promise
+from orchestrion.tuning.needed import fewest
+from orchestrion.tuning.per_tag import promise_each
+from orchestrion.tuning.points import points
+from orchestrion.tuning.promise import Made, Tuning, promise
 from orchestrion.tuning.space import Space
 from orchestrion.tuning.table import Case, read_table, scored
-
-MOST_POINTS = 2000
-"""So many of the policies tried are kept for the plot, the hull among them."""
 
 
 def tune(
@@ -38,8 +39,9 @@ def tune(
     in the certificate. Deterministic for ``wish.seed``. Raises RecordsError for records that no tuning can start from.
     """
     began = time.perf_counter()
+    passed_over = PassedOver(outcomes, wish)
     table = read_table(
-        outcomes,
+        passed_over,
         prices=prices or {},
         workers=wish.workers,
         frontier=wish.frontier,
@@ -49,54 +51,77 @@ def tune(
     )
     halves = split(table, wish)
     frontier = wish.frontier or _best(halves.fit, table.workers)
-    n_min = _fewest(wish, frontier, halves)
     grounds = Grounds(table, prices or {}, models or {}, seed=wish.seed, group_by=wish.group_by)
     evidence = Evidence(halves.certify, table.unlabelled, frontier, grouped=halves.grouped, seed=wish.seed)
     space = Space(
         [*halves.fit, *halves.certify, *table.unlabelled], np.arange(len(halves.fit)), frontier, table.samples
     )
-    aims = [_aim(target, wish, halves) for target in targets(wish)]
-    found = paths(space, aims[0]) if len(halves.certify) >= n_min else []
+    asked = targets(wish)
+    aims = [_aim(target, wish, halves) for target in asked]
     everything = [*halves.fit, *halves.certify]
+    n_min = fewest(asked[0], aims[0].delta, _level(frontier, halves))
+    found = paths(space, aims[0])
     oracle = _oracle(frontier, table.workers, everything)
     tuning = Tuning(space, found, evidence, halves, grounds, n_min, oracle.cost * 1e9)
-    promises = [promise(tuning, target, aim) for target, aim in zip(targets(wish), aims, strict=True)]
+    made = [_made(tuning, target, aim) for target, aim in zip(asked, aims, strict=True)]
+    label = tasks_to_label(tuning, made[0], aims[0], wish.label_next)
     return Tuned(
-        promises=tuple(promises),
+        promises=tuple(one.promise for one in made),
         frontier=_alone(frontier, everything),
         workers=tuple(_alone(worker, everything) for worker in table.workers),
         oracle=oracle,
-        points=_points(space, found, table.workers, promises[0]),
+        points=points(space, found, table.workers, _oracle(frontier, table.workers, halves.fit), made, seed=wish.seed),
         labels=len(everything),
         fit=len(halves.fit),
         certify=len(halves.certify),
         unlabelled=len(table.unlabelled),
-        spared=evidence.spared(promises[0].policy),
+        spared=evidence.spared(made[0].promise.policy),
         n_min=n_min,
         seed=wish.seed,
-        notes=(*table.notes, *halves.notes, *_not_best(frontier, wish, halves.fit, table.workers)),
-        advice=advice(tuning, promises[0], aims[0]),
+        notes=(*table.notes, *halves.notes, *findings(tuning, wish, table.workers, passed_over, made), *label.notes),
+        advice=advice(tuning, made[0], aims[0]),
         seconds=time.perf_counter() - began,
-        label_next=tasks_to_label(tuning, promises[0], wish.label_next),
+        label_next=label.tasks,
+        tried=sum(path.cost.shape[1] for path in found),
     )
 
 
 def targets(wish: Wish) -> list[Target]:
     """What is promised: what was asked for first, then what else a user may want to pay less for. Each holds by itself."""
-    sure = wish.confidence
-    share = Target(kind="share", quality=wish.target, share=wish.share or 0.9, confidence=sure)
-    mean = Target(quality=wish.target, confidence=sure)
-    cheaper = Target(quality=0.9, confidence=sure)
+    sure, batch = wish.confidence, wish.batch
+    mean = Target(quality=wish.target, confidence=sure, batch=batch)
+    cheaper = Target(quality=0.9, confidence=sure, batch=batch)
+    share = Target(
+        kind="share",
+        quality=0.95 if wish.share is None else wish.target,
+        share=wish.share or 0.9,
+        confidence=sure,
+        batch=batch,
+    )
+    if wish.max_cost is not None and wish.per_tag is not None:
+        raise UsageError(
+            "--max-cost asks for one quality at a price, --per-tag for a price at a quality of each value. Give one."
+        )
     if wish.max_cost is not None:
-        return [Target(quality=0.0, confidence=sure), mean, cheaper]
+        first = [Target(quality=0.0, confidence=sure, batch=batch)]
+    elif wish.per_tag is not None:
+        first = [structs.replace(mean if wish.share is None else share, per_tag=wish.per_tag)]
+    else:
+        first = []
     asked = [share, mean, cheaper] if wish.share is not None else [mean, cheaper, share]
-    return list(dict.fromkeys(asked))
+    return list(dict.fromkeys([*first, *asked]))
+
+
+def _made(tuning: Tuning, target: Target, aim: Aim) -> Made:
+    return promise_each(tuning, target, aim) if target.per_tag else promise(tuning, target, aim)
 
 
 def _aim(target: Target, wish: Wish, halves: Halves) -> Aim:
     delta = 1 - target.confidence
-    if wish.batch:
-        delta = batch_delta(delta, len(halves.certify), wish.batch)
+    if target.batch:
+        if delta >= 0.5:
+            raise UsageError(f"a promise about a batch needs a confidence above 0.5, not {target.confidence:g}.")
+        delta = batch_delta(delta, len(halves.certify), target.batch)
     if target.kind == "share":
         return Aim(1 - (target.share or 0), delta, len(halves.certify), worth=target.quality)
     within = wish.max_cost if not target.quality else None
@@ -108,16 +133,14 @@ def _best(cases: Sequence[Case], workers: Sequence[str]) -> str:
     return max(workers, key=lambda worker: (sum(scored(case, worker) for case in cases), workers.index(worker)))
 
 
-def _fewest(wish: Wish, frontier: str, halves: Halves) -> int:
-    """The fewest labelled tasks in the certify half that could certify anything. Raises RecordsError where nothing can be kept."""
-    quality = float(np.mean([scored(case, frontier) for case in (*halves.fit, *halves.certify)]))
-    if not quality:
+def _level(frontier: str, halves: Halves) -> float:
+    """The frontier's mean score on the fit half. Raises RecordsError where there is nothing to keep."""
+    if not any(scored(case, frontier) for case in (*halves.fit, *halves.certify)):
         raise RecordsError(
             f"'{frontier}' got none of the {len(halves.fit) + len(halves.certify)} labelled tasks right: there is no quality to keep a share of. "
             "Name another worker with --frontier, or look at the scores."
         )
-    target = min(wish.target, 0.999)
-    return fewest_labels(target, 1 - wish.confidence, quality)
+    return float(np.mean([scored(case, frontier) for case in halves.fit]))
 
 
 def _alone(worker: str, cases: Sequence[Case]) -> WorkerFacts:
@@ -140,16 +163,3 @@ def _oracle(frontier: str, workers: Sequence[str], cases: Sequence[Case]) -> Wor
     return WorkerFacts(
         name="hindsight oracle", quality=quality / len(cases), cost=usd(cost) / len(cases), tasks=len(cases)
     )
-
-
-def _points(space: Space, found: list, workers: Sequence[str], chosen: Promise) -> tuple[Point, ...]:  # type: ignore[type-arg]
-    return ()
-
-
-def _not_best(frontier: str, wish: Wish, cases: Sequence[Case], workers: Sequence[str]) -> list[str]:
-    """That the frontier that was named is not the best worker, on the fit half."""
-    best = _best(cases, workers)
-    ours, theirs = (sum(scored(case, worker) for case in cases) / len(cases) for worker in (frontier, best))
-    if not wish.frontier or theirs <= ours:
-        return []
-    return [f"'{frontier}' is not the best worker: on the fit half it scores {ours:.3f}, and '{best}' {theirs:.3f}."]
