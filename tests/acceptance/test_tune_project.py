@@ -45,7 +45,7 @@ def orchestrion(folder: Path, *arguments: object, status: int = 0) -> subprocess
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def project(tmp_path_factory):
     """Made by `init`; two sets of tasks that both workers have answered, by a policy that asks them all."""
     folder = tmp_path_factory.mktemp("tuned") / "shop"
     orchestrion(folder.parent, "init", "shop")

@@ -20,7 +20,7 @@ from orchestrion.domain import Outcome
 
 Floats = NDArray[np.float64]
 
-UNLIKELY = 0.01
+UNLIKELY = 0.002
 """A draw is called picked where workers agree as rarely as this probability would have it in a fair one."""
 
 Key = TypeVar("Key", bound=Hashable)
