@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrion.domain import Outcome
+from orchestrion.engine.replay import TaskKey
 from orchestrion.tuning.choose import Aim, choose
 from orchestrion.tuning.facts import Promise, TaskToLabel, Wish
 from orchestrion.tuning.promise import Made, Tuning, allowed
-from orchestrion.tuning.table import Case, Cell, TaskKey
+from orchestrion.tuning.table import Case, Cell
 
 WORTH = 0.02
 """Labels are advised where they are expected to save so much of the frontier's cost."""

@@ -116,7 +116,5 @@ def _needed(space: Space, aim: Aim, path: Path) -> Floats:
         hoped, scale = np.maximum(-path.hoped, 0).mean(axis=0), 1.0
     mean = (n * loss.mean(axis=0) + TRUST * hoped) / (n + TRUST)
     variance = np.maximum((loss**2).mean(axis=0) - mean**2, 0) + DOUBT / n
-    need: Floats = (
-        mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + doubt / np.sqrt(n))
-    ) / scale
+    need: Floats = (mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + doubt / np.sqrt(n))) / scale
     return np.maximum(need, 1e-9)
