@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from benchmarks.quality.judge import judged, redrawn, resamples, run, stream
 from benchmarks.quality.methods import METHODS, Decision, Sample, frontier_alone, oracle
 from benchmarks.quality.nulls import NULLS, null
 from benchmarks.quality.tuned import branches, expected, rows
+from orchestrion.domain import UNLIMITED, Ask, Call, Task
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.replay import replay
 from orchestrion.policy.combinators import Fixed, Mix, Router, agreement, cascade
+from orchestrion.policy.learned import scored_router
 from orchestrion.policy.protocol import dump_policy
 from orchestrion.tuning import exact as tuning
 
