@@ -18,11 +18,12 @@ from statistics import fmean
 
 from benchmarks.quality.judge import Figures, resamples, run
 from benchmarks.quality.methods import METHODS
+from benchmarks.quality.picked import PICKED
 from benchmarks.quality.tuned import TUNED
 from benchmarks.quality.versions import among, versions
 from benchmarks.quality.workloads import DATA, SPECS, load
 
-EVERY = {**METHODS, **TUNED}
+EVERY = {**METHODS, **TUNED, **PICKED}
 WORTH = 0.8
 COLUMNS = f"{'':18}{'median':>8}{'mean':>8}{'10 %':>8}{'90 %':>8}{'quality':>9}{'captured':>10}{'certified':>11}{'broken':>8}{'on rest':>9}{'s':>7}"
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from benchmarks.quality.methods import Decision, Method, Rng, Sample
 from benchmarks.quality.workloads import Floats, Workload
 from orchestrion.domain import UNLIMITED, Accept, Ask, Attempt, Call, Outcome, Task, usd
+from orchestrion.engine.replay import recorded_task
 from orchestrion.engine.step import Step
 from orchestrion.policy.combinators import Mix
 from orchestrion.policy.learned import ScoredRouter
@@ -190,8 +191,7 @@ def _fields(policy: Policy) -> dict[str, Any]:
 def _recorded(workload: Workload) -> list[Recorded]:
     found = []
     for rows in workload.rows:
-        first = rows[0]
-        task = Task(first.task_id, first.prompt, dict(first.tags), None, first.step or "")
+        task = recorded_task(rows)
         found.append(
             Recorded(
                 task,

@@ -40,15 +40,6 @@ class Aim(NamedTuple):
     tried: int = 1
 
 
-class Tried(NamedTuple):
-    """A policy that was looked at: its mean gain over the frontier and its cost in frontier calls, on the fit half."""
-
-    path: Path
-    column: int
-    gain: float
-    cost: float
-
-
 class Choice(NamedTuple):
     """The policy to certify. ``share`` is how much of the traffic it is expected to get beside the frontier, ``value`` what is then
     expected: the cost, or with ``Aim.within`` the loss."""
@@ -72,16 +63,6 @@ def choose(space: Space, aim: Aim, found: list[Path]) -> Choice:
     """The most promising policy of all; of equals the first. Raises ValueError without any path."""
     among = aim._replace(tried=len(found))
     return min((_best(space, among, path) for path in found), key=lambda choice: choice.value)
-
-
-def tried(space: Space, found: list[Path]) -> list[Tried]:
-    """All policies of all paths, as the fit half sees them."""
-    fit = space.fit
-    return [
-        Tried(path, column, float(path.gain[fit, column].mean()), float(path.cost[:, column].mean()))
-        for path in found
-        for column in range(path.cost.shape[1])
-    ]
 
 
 def _cheap(space: Space, structure: Structure) -> bool:

@@ -117,6 +117,8 @@ def certify_path(evidence: Evidence, choice: Choice, aim: Aim) -> tuple[Certifie
         return Certified(policy, part(aim.loss, loss), loss, test), column
     found = Certified(policy, 1.0, loss, test), column
     for bold in range(column + 1, choice.path.cost.shape[1]):
+        if choice.path.alike(bold - 1, bold):
+            continue
         bolder = choice.path.policy(bold)
         test = evidence.test(bolder, worth=aim.worth)
         if test.p_value(aim.loss) > aim.delta:

@@ -114,6 +114,11 @@ class Path(NamedTuple):
         """The policy of one price, as it is saved and runs."""
         return self.space.policy(self, column)
 
+    def alike(self, one: int, other: int) -> bool:
+        """Whether two prices decide alike for all tasks."""
+        same_gain = np.array_equal(self.gain[:, one], self.gain[:, other], equal_nan=True)
+        return same_gain and np.array_equal(self.cost[:, one], self.cost[:, other])
+
 
 class Space:
     """All structures over the tasks of a table. ``fit``: indices of the labelled tasks to learn from."""
