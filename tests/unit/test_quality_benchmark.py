@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from benchmarks.quality.judge import judged, redrawn, resamples, run, stream
 from benchmarks.quality.methods import METHODS, Decision, Sample, frontier_alone, oracle
 from benchmarks.quality.nulls import NULLS, null
 from benchmarks.quality.tuned import branches, expected, rows
+from orchestrion.domain import UNLIMITED, Ask, Call, Task
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.replay import replay
 from orchestrion.policy.combinators import Fixed, Mix, Router, agreement, cascade
+from orchestrion.policy.learned import scored_router
 from orchestrion.policy.protocol import dump_policy
 from orchestrion.tuning import exact as tuning
 
@@ -110,3 +113,15 @@ def test_the_tuner_gets_a_task_that_was_drawn_twice_as_two_and_no_truth_of_the_u
     hidden = [row for row in given if row.task_id == POPULATION.tasks[7]]
     assert hidden
     assert all(row.score is None and row.reference is None for row in hidden)
+
+
+def test_a_share_of_each_tag_value_is_an_expectation_too():
+    score = {"tag:topic=a": 0.25, "tag:topic=b": 1.0, "chance:s": -1.0}
+    found = branches(scored_router(score, least=1e-9, above="cheap", below="frontier"))
+    assert math.isclose(sum(share for share, _ in found), 1)
+
+    def to_cheap(**tags):
+        task = Task("t", "?", tags)
+        return sum(share for share, one in found if one.next(task, (), UNLIMITED) == Ask((Call("cheap"),)))
+
+    assert [to_cheap(topic="a"), to_cheap(topic="b"), to_cheap(topic="c"), to_cheap()] == pytest.approx([0.25, 1, 0, 0])

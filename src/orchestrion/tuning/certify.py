@@ -225,7 +225,7 @@ def _measured(saved: SavedPolicy, table: Table, evidence: Evidence, split: Split
         target=target,
         certified=False,
         policy=saved.policy,
-        words=" ".join([describe(saved.policy, cases), *table.notes]),
+        words=" ".join([describe(saved.policy, cases, saved.checks), *table.notes]),
         reason=None,
         quality_ratio=ratio(measured.quality, measured.frontier),
         cost_ratio=ratio(measured.cost, measured.frontier_cost),

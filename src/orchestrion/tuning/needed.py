@@ -20,6 +20,9 @@ WORTH_IT = 0.5
 SAVES = 0.9
 """… and where the policy costs at most this share of the frontier's."""
 
+ENDLESS = 20_000
+"""Where it would take more labels than this, it takes another worker."""
+
 LIKELY = 0.5
 """The bound is to clear what is allowed by so many standard errors: seven in ten times it then does."""
 
@@ -57,7 +60,7 @@ def labels_needed(space: Space, paths: list[Path], aim: Aim, *, least: int = 0) 
         if use.any():
             found = min(found, float((variance[use] * (z / room[use]) ** 2).min()))
     have = len(space.fit) + aim.certify
-    if math.isinf(found):
+    if found > ENDLESS:
         return None if len(space.fit) >= TELLING else max(in_all(2 * least), 2 * have)
     return max(in_all(max(math.ceil(found), least)), have + 1)
 

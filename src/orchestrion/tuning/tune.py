@@ -23,7 +23,7 @@ from orchestrion.tuning.per_tag import promise_each
 from orchestrion.tuning.points import points
 from orchestrion.tuning.promise import Made, Tuning, promise
 from orchestrion.tuning.space import Space
-from orchestrion.tuning.table import Case, read_table, scored
+from orchestrion.tuning.table import Case, cheapest_as_good, read_table, scored
 
 
 def tune(
@@ -151,15 +151,8 @@ def _alone(worker: str, cases: Sequence[Case]) -> WorkerFacts:
 
 def _oracle(frontier: str, workers: Sequence[str], cases: Sequence[Case]) -> WorkerFacts:
     """Hindsight: of each task the cheapest answer that is as good as the frontier's."""
-    quality, cost = 0.0, 0
-    for case in cases:
-        least = scored(case, frontier)
-        spent, score = min(
-            (case.attempts[worker, 0].spent, -scored(case, worker))
-            for worker in workers
-            if scored(case, worker) >= least
-        )
-        quality, cost = quality - score, cost + spent
+    found = [cheapest_as_good(case, workers, frontier) for case in cases]
+    quality, cost = sum(score for _, score in found), sum(spent for spent, _ in found)
     return WorkerFacts(
         name="hindsight oracle", quality=quality / len(cases), cost=usd(cost) / len(cases), tasks=len(cases)
     )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from orchestrion.checks.protocol import Check
 from orchestrion.domain import Call
 from orchestrion.policy.asking import calls_of, majority
 from orchestrion.policy.combinators import (
@@ -27,17 +28,27 @@ from orchestrion.policy.combinators import (
 from orchestrion.policy.learned import Deferral, ScoredRouter
 from orchestrion.policy.protocol import Policy
 from orchestrion.policy.signals import Score, form_of
+from orchestrion.tuning.drive import judged as judged_by
 from orchestrion.tuning.learn import Floats
 from orchestrion.tuning.phrases import Seen, agreeing, judged, percent, several, times, values, who
 from orchestrion.tuning.table import Case, Cell
+
+MOST_TOLD = 2000
+"""So many tasks give shares that are right to a percent."""
 
 OF_THE_TASKS = "\0"
 """Stands behind every share; the first one in a description says what it is a share of."""
 
 
-def describe(policy: Policy, cases: Sequence[Case]) -> str:
-    """What the policy does, for a manager, with its shares of these tasks; without shares where the tasks lack what it asks for."""
-    clauses, rest = _said(policy, Flow(cases, np.ones(len(cases)) if cases else None), {}, last=True)
+def describe(policy: Policy, cases: Sequence[Case], checks: Sequence[Check] = ()) -> str:
+    """What the policy does, for a manager, with its shares of these tasks; without shares where the tasks lack what it asks for.
+
+    ``checks`` are the rules that it brings along. Of many tasks, MOST_TOLD are looked at.
+    """
+    told = cases[:: -(-len(cases) // MOST_TOLD)] if cases else ()
+    if checks:
+        told = [_judged(case, checks) for case in told]
+    clauses, rest = _said(policy, Flow(told, np.ones(len(told)) if told else None), {}, last=True)
     if rest.mass is not None and rest.mass.any():
         clauses.append(f"on {rest.share}{OF_THE_TASKS} no answer is accepted")
     text = ". ".join(clause[:1].upper() + clause[1:] for clause in clauses) + "."
@@ -248,6 +259,11 @@ def _wrapped(says: Callable[[Any], str]) -> Callable[[Any, Flow, Asked, bool], T
         return [*_said(policy.inner, unknown, asked, last=last)[0], says(policy)], unknown
 
     return tell
+
+
+def _judged(case: Case, checks: Sequence[Check]) -> Case:
+    attempts = {cell: judged_by(case.task, (attempt,), checks) for cell, attempt in case.attempts.items()}
+    return case._replace(attempts=attempts)
 
 
 def _seen(flow: Flow, calls: Sequence[Call], before: Sequence[Cell]) -> list[Seen]:
