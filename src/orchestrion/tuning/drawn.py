@@ -38,7 +38,7 @@ def picked(whole: Iterable[Key], rows: Mapping[Key, Sequence[Outcome]]) -> dict[
             drawn[chance].append(key)
     if not drawn:
         return {}
-    answers = {key: {row.worker: _answer(row) for row in found if row.sample == 0} for key, found in rows.items()}
+    answers = {key: _answers(found) for key, found in rows.items()}
     agree = _agreements(answers)
     comparable = _comparable(answers.values())
     unfair = {
@@ -60,26 +60,34 @@ def _answer(row: Outcome) -> str | None:
     return ((row.output or "").strip() if row.answer is None else row.answer) or None
 
 
-def _agreements(answers: Mapping[Key, Mapping[str, str | None]]) -> dict[Key, tuple[bool, ...]]:
-    """For each task whether each pair of workers gave one answer, and whether all did."""
+def _answers(rows: Iterable[Outcome]) -> dict[str, set[str | None]]:
+    """What each worker answered, in all its samples."""
+    found: dict[str, set[str | None]] = defaultdict(set)
+    for row in rows:
+        found[row.worker].add(_answer(row))
+    return found
+
+
+def _agreements(answers: Mapping[Key, Mapping[str, set[str | None]]]) -> dict[Key, tuple[bool, ...]]:
+    """For each task whether all samples of each pair of workers gave one answer, and whether all of everybody did."""
     workers = sorted({worker for found in answers.values() for worker in found})
     pairs = list(combinations(workers, 2))
     agree = {}
     for key, found in answers.items():
-        same = [found.get(a) is not None and found.get(a) == found.get(b) for a, b in pairs]
+        said = [found.get(a, {None}) | found.get(b, {None}) for a, b in pairs]
+        same = [len(one) == 1 and None not in one for one in said]
         agree[key] = (*same, all(same))
     return agree
 
 
-def _comparable(answers: Iterable[Mapping[str, str | None]]) -> bool:
+def _comparable(answers: Iterable[Mapping[str, set[str | None]]]) -> bool:
     """Whether an answer ever comes again, for another task or from another worker; free texts do not."""
     seen: set[str] = set()
     for found in answers:
-        for answer in found.values():
+        for answer in (one for said in found.values() for one in said if one is not None):
             if answer in seen:
                 return True
-            if answer is not None:
-                seen.add(answer)
+            seen.add(answer)
     return False
 
 
