@@ -319,6 +319,14 @@ def test_mixed_workloads_and_steps(rows):
         tune([replace(row, step="x") if int(row.task_id[1:]) % 2 else row for row in rows], FRONTIER)
 
 
+def test_one_workload_of_several_is_replayed_where_it_is_named(rows):
+    both = [*rows, *(replace(row, workload="other") for row in rows)]
+    one = asyncio.run(replay(both, SavedPolicy(Fixed("frontier")), workload="other"))
+    assert 2 * len(one.tasks) == len(asyncio.run(replay(both, SavedPolicy(Fixed("frontier")))).tasks)
+    with pytest.raises(RecordsError, match=r"no workload 'othr'.*'other'"):
+        asyncio.run(replay(both, SavedPolicy(Fixed("frontier")), workload="othr"))
+
+
 def test_a_frontier_that_a_check_refuses_is_worth_nothing_there(rows):
     refused = [
         replace(row, verdicts={"form": {"passed": False}})

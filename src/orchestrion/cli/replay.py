@@ -37,6 +37,7 @@ from orchestrion.settings import Settings, find_settings, read_settings
     help="The policy: a file, or a name from the settings.",
 )
 @click.option("--step", metavar="NAME", help="The step whose records are replayed, where there are several.")
+@click.option("--workload", metavar="NAME", help="The workload whose records are replayed, where there are several.")
 @click.option(
     "--frontier",
     metavar="WORKER",
@@ -54,6 +55,7 @@ def command(
     records: tuple[Path, ...],
     policy_file: str,
     step: str | None,
+    workload: str | None,
     frontier: str | None,
     out: Path | None,
     *,
@@ -68,7 +70,9 @@ def command(
     settings = read_settings(config) if config or find_settings() else Settings()
     prices: dict[str, Price] = {name: model.price.price() for name, model in settings.models.items() if model.price}
     saved = find_policy(policy_file, settings)
-    replayed = asyncio.run(replay(read_outcomes(records), saved, step=step, frontier=frontier, prices=prices))
+    replayed = asyncio.run(
+        replay(read_outcomes(records), saved, step=step, workload=workload, frontier=frontier, prices=prices)
+    )
     if out:
         _write_attempts(out, replayed)
     result(_lines(replayed, Path(saved.name).stem), lambda: _as_json(replayed), as_json=as_json)

@@ -70,21 +70,27 @@ async def replay(
     saved: SavedPolicy,
     *,
     step: str | None = None,
+    workload: str | None = None,
     frontier: str | None = None,
     prices: Mapping[str, Price] | None = None,
 ) -> Replay:
     """Replay a policy over the records of one step. ``frontier`` defaults to the worker that scores best.
 
-    Raises RecordsError where the records hold several steps and none is named, lack a worker, or hold no task at all.
+    Without a ``workload``, the records of all are replayed. Raises RecordsError where the records hold several steps and none is
+    named, lack a worker or the workload, or hold no task at all.
     """
     by_task: dict[TaskKey, list[Outcome]] = defaultdict(list)
     workers: dict[str, None] = {}
     steps: dict[str, None] = {}
+    workloads: dict[str, None] = {}
     for outcome in outcomes:
         if outcome.step and outcome.step.endswith("~"):
             continue  # what a check asked: its cost is in the verdict
         steps.setdefault(outcome.step or "")
         if step and outcome.step != step:
+            continue
+        workloads.setdefault(outcome.workload or "")
+        if workload and outcome.workload != workload:
             continue
         by_task[outcome.workload, outcome.step, outcome.task_id].append(outcome)
         workers.setdefault(outcome.worker)
@@ -94,6 +100,8 @@ async def replay(
         raise RecordsError(
             f"the records are of several steps ({', '.join(steps)}), and a policy is one step's: name it with --step."
         )
+    if workload and workload not in workloads:
+        raise RecordsError(f"the records have no workload '{workload}'.{nearest(workload, workloads)}")
     if not by_task:
         raise RecordsError("there are no outcomes in these files.")
     for name in [*saved.policy.calls(), *([frontier] if frontier else [])]:
