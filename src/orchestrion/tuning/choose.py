@@ -84,11 +84,13 @@ def _cheap(space: Space, structure: Structure) -> bool:
 def _best(space: Space, aim: Aim, path: Path) -> Choice:
     """The best of one path. ``need`` is the loss that is likely to be certified: what the fit half shows, and what its and the
     certify half's sizes leave open."""
-    need, cost = _needed(space, aim, path), path.cost.mean(axis=0)
+    need = _needed(space, aim, path)
     if aim.within is None:
+        cost = path.cost[space.fit].mean(axis=0)
         share = np.clip(np.divide(aim.loss, need, out=np.ones_like(need), where=need > aim.loss), aim.loss, 1.0)
         value = 1 - share * (1 - cost)
     else:
+        cost = path.cost.mean(axis=0)  # of all tasks: what is asked for is a cost, and costs are no labels
         share = np.divide(1 - aim.within, 1 - cost, out=np.full_like(cost, np.inf), where=cost < 1)
         value = np.where(share <= 1, share * need, np.inf)
     column = int(np.argmin(value))
@@ -97,17 +99,23 @@ def _best(space: Space, aim: Aim, path: Path) -> Choice:
 
 def _needed(space: Space, aim: Aim, path: Path) -> Floats:
     """For each policy of a path the relative loss to reckon with."""
-    fit = space.fit
-    n, z = len(fit), NormalDist().inv_cdf(1 - aim.delta)
+    n, z = len(space.fit), NormalDist().inv_cdf(1 - aim.delta)
     doubt = LUCK * np.sqrt(2 * np.log(max(aim.tried, 2))) + CAUTION[path.width]
-    quality = space.frontier_quality[fit]
+    mean, variance = losses(space, path, aim)
+    need: Floats = mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + doubt / np.sqrt(n))
+    return np.maximum(need, 1e-9)
+
+
+def losses(space: Space, path: Path, aim: Aim) -> tuple[Floats, Floats]:
+    """Mean and variance of each policy's relative loss, as the fit half shows them: each of shape (policies,)."""
+    fit = space.fit
+    n, quality = len(fit), space.frontier_quality[fit]
     if aim.worth is None:
-        loss = -path.gain[fit]
-        hoped, scale = -path.hoped.mean(axis=0), max(float(quality.mean()), 1e-9)
+        loss, scale = -path.gain[fit], max(float(quality.mean()), 1e-9)
+        hoped = -path.hoped[fit].mean(axis=0)
     else:
-        loss = (quality[:, None] + path.gain[fit] < aim.worth * quality[:, None] - 1e-12).astype(float)
-        hoped, scale = np.maximum(-path.hoped, 0).mean(axis=0), 1.0
+        loss, scale = (quality[:, None] + path.gain[fit] < aim.worth * quality[:, None] - 1e-12).astype(float), 1.0
+        hoped = np.maximum(-path.hoped[fit], 0).mean(axis=0)
     mean = (n * loss.mean(axis=0) + TRUST * hoped) / (n + TRUST)
     variance = np.maximum((loss**2).mean(axis=0) - mean**2, 0) + DOUBT / n
-    need: Floats = (mean + np.sqrt(variance) * (z / np.sqrt(max(aim.certify, 1)) + doubt / np.sqrt(n))) / scale
-    return np.maximum(need, 1e-9)
+    return mean / scale, variance / scale**2

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-import numpy as np
-
 from orchestrion.policy.certificate import Target
 from orchestrion.tuning.bounds import fewest_labels
-from orchestrion.tuning.choose import DOUBT, TRUST, Aim
+from orchestrion.tuning.choose import Aim, losses
 from orchestrion.tuning.halves import FIT, MOST_FIT
-from orchestrion.tuning.learn import Floats
 from orchestrion.tuning.space import Path, Space
 
 WORTH_IT = 0.5
@@ -54,9 +51,9 @@ def labels_needed(space: Space, paths: list[Path], aim: Aim, *, least: int = 0) 
     z = NormalDist().inv_cdf(1 - aim.delta) + LIKELY
     found = math.inf
     for path in paths:
-        mean, variance = _losses(space, path, aim)
+        mean, variance = losses(space, path, aim)
         room = aim.loss / WORTH_IT - mean
-        use = (room > 0) & (path.cost.mean(axis=0) <= SAVES)
+        use = (room > 0) & (path.cost[space.fit].mean(axis=0) <= SAVES)
         if use.any():
             found = min(found, float((variance[use] * (z / room[use]) ** 2).min()))
     have = len(space.fit) + aim.certify
@@ -69,22 +66,7 @@ def least_loss(space: Space, paths: list[Path], aim: Aim) -> float:
     """The smallest loss of a policy that saves anything worth while, as the fit half shows it; 1 where none does."""
     found = 1.0
     for path in paths:
-        use = path.cost.mean(axis=0) <= SAVES
+        use = path.cost[space.fit].mean(axis=0) <= SAVES
         if use.any():
-            found = min(found, float(_losses(space, path, aim)[0][use].min()))
+            found = min(found, float(losses(space, path, aim)[0][use].min()))
     return found
-
-
-def _losses(space: Space, path: Path, aim: Aim) -> tuple[Floats, Floats]:
-    """Mean and variance of each policy's relative loss on the fit half, as the choice reckons with them."""
-    fit = space.fit
-    n, quality = len(fit), space.frontier_quality[fit]
-    if aim.worth is None:
-        loss, scale = -path.gain[fit], max(float(quality.mean()), 1e-9)
-        hoped = -path.hoped.mean(axis=0)
-    else:
-        loss, scale = (quality[:, None] + path.gain[fit] < aim.worth * quality[:, None] - 1e-12).astype(float), 1.0
-        hoped = np.maximum(-path.hoped, 0).mean(axis=0)
-    mean = (n * loss.mean(axis=0) + TRUST * hoped) / (n + TRUST)
-    variance = np.maximum((loss**2).mean(axis=0) - mean**2, 0) + DOUBT / n
-    return mean / scale, variance / scale**2

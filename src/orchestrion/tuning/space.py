@@ -129,7 +129,7 @@ class Space:
         self.frontier = frontier
         self.samples = samples
         spent = np.array([case.attempts[frontier, 0].spent for case in cases], float)
-        self.unit = float(spent.mean()) or 1.0
+        self.unit = float(spent[fit].mean()) or 1.0
         self.frontier_cost = spent / self.unit
         self.frontier_quality = np.array([_quality(case, case.attempts[frontier, 0]) for case in cases])
         self._stages: dict[Stage, Staged] = {}
@@ -154,11 +154,11 @@ class Space:
         return self._designs[stage, width]
 
     def mean_cost(self, stage: Stage) -> float:
-        """Of a whole stage, in frontier calls."""
+        """Of a whole stage on the fit half, in frontier calls."""
         calls = calls_of(dict(stage))
+        cases = [self.cases[i] for i in self.fit]
         return (
-            float(np.mean([sum(case.attempts[c.worker, c.sample].spent for c in calls) for case in self.cases]))
-            / self.unit
+            float(np.mean([sum(case.attempts[c.worker, c.sample].spent for c in calls) for case in cases])) / self.unit
         )
 
     @property
@@ -269,9 +269,13 @@ class Space:
             taken = (worth_fit >= rest_fit) & staged.passed[self.fit, None]
             before = self._design(structure[k - 1] if k else (), width)
             rests.append(before.on(train).learn(np.where(taken, worth_fit, rest_fit)))
-            step = staged.cost.mean() - (stages[k - 1].cost.mean() if k else 0.0)
+            step = self._cost(staged) - (self._cost(stages[k - 1]) if k else 0.0)
             rest, rest_fit = predicted(rests[-1]) - step, rests[-1].on_fit() - step
         return Plan(rest >= 0, tuple(accepts[::-1]), tuple(gains[::-1]), tuple(worths[::-1]), tuple(rests[::-1]))
+
+    def _cost(self, staged: Staged) -> float:
+        """A stage's mean cost: of the fit half alone, for of the certify half not even the questions may have a part in the choice."""
+        return float(staged.cost[self.fit].mean())
 
     def _walk(self, stages: Sequence[Staged], plan: Plan, rows: Indices) -> tuple[Floats, Floats, Floats]:
         """Gain, cost and hoped gain of the tasks' ways through the stages."""
@@ -298,10 +302,10 @@ class Space:
             score, least = path.worth[k].coefficients(np.array([PRICES[column], 1.0])), 0.0
             if k + 1 < len(stages):
                 score = added(score, negated(path.rest[k + 1].coefficients(one)))
-                least = float(stages[k].cost.mean() - stages[k + 1].cost.mean())
+                least = self._cost(stages[k]) - self._cost(stages[k + 1])
             policy = deferral(dict(path.structure[k]), added(score), least=least, otherwise=policy)
         enter = added(path.rest[0].coefficients(one))
-        return scored_router(enter, least=float(stages[0].cost.mean()), above=policy, below=self.frontier)
+        return scored_router(enter, least=self._cost(stages[0]), above=policy, below=self.frontier)
 
 
 def _quality(case: Case, attempt: Attempt) -> float:
