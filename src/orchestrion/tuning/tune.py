@@ -53,12 +53,10 @@ def tune(
     frontier = wish.frontier or _best(halves.fit, table.workers)
     grounds = Grounds(table, prices or {}, models or {}, seed=wish.seed, group_by=wish.group_by)
     evidence = Evidence(halves.certify, table.unlabelled, frontier, grouped=halves.grouped, seed=wish.seed)
-    space = Space(
-        [*halves.fit, *halves.certify, *table.unlabelled], np.arange(len(halves.fit)), frontier, table.samples
-    )
+    everything = [*halves.fit, *halves.certify]
+    space = Space(everything, np.arange(len(halves.fit)), frontier, table.samples)
     asked = targets(wish)
     aims = [_aim(target, wish, halves) for target in asked]
-    everything = [*halves.fit, *halves.certify]
     n_min = fewest(asked[0], aims[0].delta, _level(frontier, halves))
     found = paths(space, aims[0])
     oracle = _oracle(frontier, table.workers, everything)
