@@ -200,6 +200,18 @@ def test_too_few_or_too_bad_is_said_with_the_labels_that_would_do(rows):
         tried(fixed("chap"), rows)
 
 
+def test_one_workload_of_several_whose_tasks_were_all_used_is_said_to_be_used(rows):
+    """And not that the records have no such workload."""
+    mine = [replace(row, workload="mine") for row in rows]
+    other = [replace(row, workload="other", task_id=f"o{row.task_id}") for row in rows]
+    policy = cascade("cheap", "frontier")
+    certificate = tried(fixed("frontier"), mine, workload="mine").certificate
+    with pytest.raises(RecordsError, match="all of these 400 tasks"):
+        tried(policy, [*mine, *other], certificate=certificate, workload="mine")
+    with pytest.raises(RecordsError, match="no workload 'their'"):
+        tried(policy, [*mine, *other], certificate=certificate, workload="their")
+
+
 def test_what_the_policy_asks_for_must_have_been_recorded(rows):
     """Samples that some tasks lack leave those out; what is asked for by the answers, and is not there, is refused."""
     partly = [row for row in rows if not (row.sample == 1 and int(row.task_id[1:]) < 100)]

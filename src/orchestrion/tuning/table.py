@@ -182,7 +182,7 @@ def _by_task(
         else:
             found.plain[row.worker, row.sample] = row
     if step and step not in steps:
-        raise RecordsError(f"the records have no step '{step}'.{nearest(step, sorted(steps))}")
+        raise RecordsError(f"the records have no step '{step}'.{nearest(step, sorted(filter(None, steps)))}")
     if not step and len(steps) > 1:
         raise RecordsError(
             f"the records are of several steps ({', '.join(sorted(steps))}), and a policy is one step's: name it with --step."
@@ -268,7 +268,8 @@ def _workers(
         ("they were recorded on few of the tasks", few),
     ):
         if left_out:
-            notes.append(f"left out, because {why}: {', '.join(sorted(left_out))}.")
+            anyway = " --workers takes them all the same, on the tasks that all have." if left_out is few else ""
+            notes.append(f"left out, because {why}: {', '.join(sorted(left_out))}.{anyway}")
     return [worker for worker in priced if worker not in few | unscored or worker == frontier]
 
 
