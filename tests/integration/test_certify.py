@@ -250,8 +250,15 @@ def test_rows_that_a_live_policy_asked_for_are_refused(rows):
         for row in rows
         if row.worker != "frontier" or row.task_id < "t2"
     ]
-    with pytest.raises(RecordsError, match="'frontier' was asked for"):
+    with pytest.raises(RecordsError, match="'frontier' was asked for") as refused:
         tried(fixed("cheap"), live)
+    assert "--workers" not in str(refused.value)  # certify has no such option
+
+
+def test_a_worker_that_never_met_the_frontier_is_refused_with_a_way_out_that_there_is(rows):
+    apart = [row for row in rows if (row.worker == "cheap") == (row.task_id < "t2")]
+    with pytest.raises(RecordsError, match="no task was recorded with all .* Record all of them on the same tasks"):
+        tried(fixed("cheap"), apart)
 
 
 def test_the_frontier_is_not_held_to_the_rules_that_the_policy_brings_along(rows):
