@@ -200,6 +200,18 @@ def test_too_few_or_too_bad_is_said_with_the_labels_that_would_do(rows):
         tried(fixed("chap"), rows)
 
 
+def test_one_workload_of_several_whose_tasks_were_all_used_is_said_to_be_used(rows):
+    """And not that the records have no such workload."""
+    mine = [replace(row, workload="mine") for row in rows]
+    other = [replace(row, workload="other", task_id=f"o{row.task_id}") for row in rows]
+    policy = cascade("cheap", "frontier")
+    certificate = tried(fixed("frontier"), mine, workload="mine").certificate
+    with pytest.raises(RecordsError, match="all of these 400 tasks"):
+        tried(policy, [*mine, *other], certificate=certificate, workload="mine")
+    with pytest.raises(RecordsError, match="no workload 'their'"):
+        tried(policy, [*mine, *other], certificate=certificate, workload="their")
+
+
 def test_what_the_policy_asks_for_must_have_been_recorded(rows):
     """Samples that some tasks lack leave those out; what is asked for by the answers, and is not there, is refused."""
     partly = [row for row in rows if not (row.sample == 1 and int(row.task_id[1:]) < 100)]
@@ -238,8 +250,15 @@ def test_rows_that_a_live_policy_asked_for_are_refused(rows):
         for row in rows
         if row.worker != "frontier" or row.task_id < "t2"
     ]
-    with pytest.raises(RecordsError, match="'frontier' was asked for"):
+    with pytest.raises(RecordsError, match="'frontier' was asked for") as refused:
         tried(fixed("cheap"), live)
+    assert "--workers" not in str(refused.value)  # certify has no such option
+
+
+def test_a_worker_that_never_met_the_frontier_is_refused_with_a_way_out_that_there_is(rows):
+    apart = [row for row in rows if (row.worker == "cheap") == (row.task_id < "t2")]
+    with pytest.raises(RecordsError, match="no task was recorded with all .* Record all of them on the same tasks"):
+        tried(fixed("cheap"), apart)
 
 
 def test_the_frontier_is_not_held_to_the_rules_that_the_policy_brings_along(rows):

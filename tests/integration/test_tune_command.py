@@ -22,7 +22,7 @@ from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.saved import read_policy, write_policy
 from orchestrion.errors import OrchestrionError
 from orchestrion.evidence.records import read_outcomes, write_outcomes
-from orchestrion.policy.certificate import Target
+from orchestrion.policy.certificate import Target, task_digest
 from orchestrion.tuning.facts import Interval, Wish
 from tests.unit.tuned_sample import BY_TAG, CERTIFICATE, CERTIFIED, MIXED, REFUSED, TO_LABEL, TUNED, TWICE
 
@@ -462,3 +462,34 @@ def test_certify_names_what_is_not_there(tuner, tmp_path):
     assert "no policy is called 'nope'" in say("certify", "nope", "records.jsonl", status=2)
     write_policy(tmp_path / "plain.json", SavedPolicy(TWICE, (), "plain"))
     assert "nope.jsonl cannot be read" in say("certify", "plain.json", "nope.jsonl", status=2)
+
+
+@pytest.mark.parametrize("command", [("tune",), ("certify", "policy.json")])
+def test_a_seed_is_no_negative_number(tuner, tmp_path, command):
+    write_policy(tmp_path / "policy.json", SavedPolicy(CERTIFIED.policy))
+    assert "-3 is not in the range x>=0" in say(*command, "records.jsonl", "--seed", "-3", status=2)
+
+
+def test_the_fewest_labels_of_a_search_for_the_best_quality_are_of_no_certain_quality():
+    lines = list(tuned_lines(replace(TUNED, max_cost=0.5), wide=0, shown=dollars))
+    assert "are needed for a promise with confidence" in lines[0]
+
+
+def test_a_number_that_json_does_not_have_is_named(tmp_path):
+    file = tmp_path / "nan.jsonl"
+    file.write_text('{"task_id": "a", "worker": "b", "score": NaN}\n')
+    assert "JSON has no NaN" in say("tune", file, status=2)
+
+
+def test_tasks_of_another_workload_do_not_count_as_left_out(tuner, tmp_path):
+    used = replace(CERTIFICATE, fitted=(task_digest("t119"),))
+    write_policy(tmp_path / "policy.json", SavedPolicy(CERTIFIED.policy, certificate=used))
+
+    def certify(saved, outcomes, target, **options):
+        list(outcomes)
+        return CERTIFIED
+
+    sys.modules["orchestrion.tuning.certify"].certify = certify
+    here = strict_json(say("certify", "policy.json", "records.jsonl", "--workload", "demo", "--json").stdout)
+    there = strict_json(say("certify", "policy.json", "records.jsonl", "--workload", "other", "--json").stdout)
+    assert (here["left_out"], there["left_out"]) == (1, 0)

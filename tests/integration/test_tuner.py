@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -300,12 +301,54 @@ def test_tasks_and_workers_that_lack_something_are_counted(rows):
     assert any("2 of 240 tasks lack an answer of some worker" in note for note in found.notes)
     found = tune([row for row in rows if row.worker != "middle" or int(row.task_id[1:]) < 100], FRONTIER)
     assert {one.name for one in found.workers} == {"cheap", "frontier"}
-    assert any("recorded on few of the tasks: middle" in note for note in found.notes)
+    assert any("recorded on few of the tasks: middle. --workers takes them" in note for note in found.notes)
     found = tune([replace(row, cost_usd=None) if row.worker == "middle" else row for row in rows], FRONTIER)
     assert any("nobody knows what they cost: middle" in note for note in found.notes)
     found = tune([replace(row, score=None) if row.worker == "middle" else row for row in rows], FRONTIER)
     assert any("none of their answers has a score: middle" in note for note in found.notes)
     assert found.labels == 240
+
+
+def test_a_frontier_that_is_not_the_best_after_all_is_said_with_the_figures():
+    def right(i, worker):
+        return float(i % 10 != 0) if worker == "steady" else float(i % 11 != 0)
+
+    alike = [
+        replace(row, worker={"cheap": "weak", "middle": "steady"}.get(row.worker, row.worker)) for row in records(120)
+    ]
+    rows = [replace(row, score=right(int(row.task_id[1:]), row.worker)) for row in alike if row.worker != "weak"]
+    told = set()
+    for seed in range(8):
+        found = tune(rows, Wish(seed=seed))
+        best = max(found.workers, key=lambda worker: worker.quality)
+        said = [note for note in found.notes if "makes that one the yardstick" in note]
+        assert bool(said) == (found.frontier.quality < best.quality)
+        if said:
+            assert f"'{best.name}' {best.quality:.3f}" in said[0]
+            assert f"{found.frontier.quality:.3f}" in said[0]
+        told.add(bool(said))
+        named = tune(rows, Wish(seed=seed, frontier=best.name))
+        assert not any("yardstick." in note for note in named.notes)
+    assert told == {True, False}
+
+
+def test_more_labels_are_advised_beside_the_cost_that_is_shown(rows):
+    cost = re.compile(r"bring the cost from (\d+)% to (\d+)%")
+    seen = 0
+    for seed in range(6):
+        found = tune(rows, Wish(frontier="frontier", seed=seed))
+        for before, after in (map(int, one.groups()) for text in found.advice if (one := cost.search(text))):
+            assert f"{found.promises[0].cost_ratio.value:.0%}" == f"{before}%"
+            assert after <= before
+            seen += 1
+    assert seen
+
+
+def test_a_worker_at_exactly_the_cost_that_is_allowed_may_be_asked(rows):
+    priced = [replace(row, cost_usd=0.001 if row.worker == "cheap" else 0.01) for row in rows if row.worker != "middle"]
+    found = tune(priced, Wish(frontier="frontier", max_cost=0.1))
+    assert found.promises[0].certified
+    assert found.promises[0].cost_ratio.value == pytest.approx(0.1)
 
 
 def test_mixed_workloads_and_steps(rows):

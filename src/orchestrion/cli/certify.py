@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     shell_complete=models,
     help="Whose quality is the yardstick (default: its certificate's, else the best).",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Where the test draws by chance.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Where the test draws by chance."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="POLICY.json", help="Write the policy with its new certificate."
 )
@@ -96,7 +98,7 @@ def command(
             wanted = _target(before, target, confidence, share_)
             with tuner():
                 from orchestrion.tuning.certify import certify
-            seen = _Seen(found.outcomes, before)
+            seen = _Seen(found.outcomes, before, step, workload)
             yardstick = frontier or (before.frontier if before else None)
             promise = certify(
                 saved,
@@ -137,10 +139,18 @@ def _target(before: Certificate | None, target: float | None, confidence: float 
 
 
 class _Seen:
-    """Outcomes as they are read, with the tasks among them that a certificate was made on. They can be read again."""
+    """Outcomes as they are read, with the tasks of one step and workload among them that a certificate was made on. They can be
+    read again."""
 
-    def __init__(self, outcomes: Callable[[], Iterable[Outcome]], before: Certificate | None) -> None:
+    def __init__(
+        self,
+        outcomes: Callable[[], Iterable[Outcome]],
+        before: Certificate | None,
+        step: str | None,
+        workload: str | None,
+    ) -> None:
         self._outcomes = outcomes
+        self._step, self._workload = step, workload
         self._fitted = frozenset(before.fitted if before else ())
         self.workers: set[str] = set()
         self._told: dict[str, bool] = {}
@@ -148,7 +158,8 @@ class _Seen:
     def __iter__(self) -> Iterator[Outcome]:
         for outcome in self._outcomes():
             self.workers.add(outcome.worker)
-            if outcome.task_id not in self._told:
+            here = self._step in (None, outcome.step) and self._workload in (None, outcome.workload)
+            if here and outcome.task_id not in self._told:
                 self._told[outcome.task_id] = task_digest(outcome.task_id) in self._fitted
             yield outcome
 

@@ -47,7 +47,11 @@ def tuned_lines(tuned: Tuned, *, wide: int, shown: Shown) -> Iterator[str]:
 def feasibility(tuned: Tuned) -> str:
     """Whether the labels can be enough at all, and how they were used."""
     target = tuned.promises[0].target
-    wanted = f"{target.quality:.4g} with confidence" if target.quality > 0 else "a promise with confidence"
+    wanted = (
+        f"{target.quality:.4g} with confidence"
+        if target.quality > 0 and tuned.max_cost is None
+        else "a promise with confidence"
+    )
     said = (
         f"{_tasks(tuned.labels, 'labelled ')}; at least {tuned.n_min:,} are needed for {wanted} "
         f"{target.confidence:.4g}, in practice two to four times that."

@@ -104,7 +104,9 @@ ONLY_TAG = ""
     shell_complete=listed_models,
     help="Who may be asked (default: everybody in the records).",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed splits the tasks otherwise.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed splits the tasks otherwise."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

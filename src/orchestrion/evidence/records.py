@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from orchestrion.errors import RecordsError
 from orchestrion.store.zstd import zstd
 
 _decoder = msgspec.json.Decoder(Outcome)
+_NO_NUMBER = re.compile(r":\s*-?(NaN|Infinity)\b")
+"""What Python and others write where JSON has nothing to write."""
 
 
 @contextmanager
@@ -54,7 +57,8 @@ def read_outcomes(paths: Iterable[Path]) -> Iterator[Outcome]:
                 f"{path}:{line_no}: this is not an outcome: {str(error).replace('`', chr(39))}. (docs/reference/outcomes.md lists the fields.)"
             ) from None
         except msgspec.DecodeError as error:
-            raise RecordsError(f"{path}:{line_no}: this line is not JSON: {error}.") from None
+            nan = " JSON has no NaN and no Infinity: write null." if _NO_NUMBER.search(line) else ""
+            raise RecordsError(f"{path}:{line_no}: this line is not JSON: {error}.{nan}") from None
 
 
 class _Answer(msgspec.Struct):

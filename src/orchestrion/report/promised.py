@@ -131,9 +131,10 @@ def _odds(confidence: float) -> str:
 def feasibility(tuned: Tuned) -> str:
     """Whether the labels can be enough at all, and how they were used."""
     target = tuned.promises[0].target
+    wanted = f"“{title(target)}”" if tuned.max_cost is None else "anything of use"
     said = [
         f"{counted(tuned.labels, 'task has a label', 'tasks have labels')}.",
-        f"{tuned.n_min:,} to test with is the fewest that can certify “{title(target)}” with a confidence of {whole(target.confidence)}; in practice "
+        f"{tuned.n_min:,} to test with is the fewest that can certify {wanted} with a confidence of {whole(target.confidence)}; in practice "
         "it takes two to four times as many.",
     ]
     if tuned.fit or tuned.certify:

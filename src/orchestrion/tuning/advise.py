@@ -13,7 +13,7 @@ from orchestrion.engine.replay import TaskKey
 from orchestrion.tuning.choose import Aim, choose
 from orchestrion.tuning.facts import Promise, TaskToLabel, Wish
 from orchestrion.tuning.promise import Made, Tuning, allowed
-from orchestrion.tuning.table import Case, Cell
+from orchestrion.tuning.table import Case, Cell, scored
 
 WORTH = 0.02
 """Labels are advised where they are expected to save so much of the frontier's cost."""
@@ -40,10 +40,11 @@ def _labels(tuning: Tuning, promise: Promise, aim: Aim) -> Iterator[str]:
         return
     now = choose(tuning.space, aim, tuning.paths)
     more = choose(tuning.space, aim._replace(certify=3 * aim.certify), tuning.paths)
-    if now.value - more.value >= WORTH:
+    cost = promise.cost_ratio.value
+    if now.value - more.value >= WORTH and cost > more.value:  # luckier than expected, it may be there already
         yield (
-            f"Three times as many labels ({3 * tuning.labels:,}) would probably bring the cost from {now.value:.0%} to {more.value:.0%} of the "
-            "frontier's, or lower."
+            f"Three times as many labels ({3 * tuning.labels:,}) would probably bring the cost from {cost:.0%} to "
+            f"{max(cost - (now.value - more.value), more.value):.0%} of the frontier's, or lower."
         )
 
 
@@ -111,6 +112,8 @@ def findings(
         yield (
             f"'{frontier}' is not the best worker: on the fit half it scores {quality[frontier]:.3f}, and '{best}' {quality[best]:.3f}."
         )
+    if not wish.frontier:
+        yield from _outdone(tuning, workers)
     yield from passed_over.better(frontier)
     if len(workers) == 1:
         yield f"'{frontier}' is the only worker: there is nobody else to ask."
@@ -124,6 +127,18 @@ def findings(
                 f"The labelled tasks say nothing for the policy of this promise: {target.words}. It holds all the same: {allowed(target):.0%} of the "
                 "tasks may be given away without evidence, and no more are."
             )
+
+
+def _outdone(tuning: Tuning, workers: Sequence[str]) -> Iterator[str]:
+    """The frontier was chosen on the fit half; where another worker is better on all labelled tasks."""
+    frontier, cases = tuning.space.frontier, (*tuning.halves.fit, *tuning.halves.certify)
+    quality = {worker: sum(scored(case, worker) for case in cases) / len(cases) for worker in workers}
+    best = max(workers, key=lambda worker: quality[worker])
+    if quality[best] > quality[frontier] + 1e-9:
+        yield (
+            f"'{frontier}' was the best worker on the {len(tuning.halves.fit):,} tasks that chose it; on all {len(cases):,} it scores "
+            f"{quality[frontier]:.3f}, and '{best}' {quality[best]:.3f}. --frontier '{best}' makes that one the yardstick."
+        )
 
 
 def _mean(tuning: Tuning, worker: str) -> float:

@@ -59,7 +59,7 @@ def certify(
     chosen by its own answers.
     """
     before = saved.certificate.fitted if saved.certificate else ()
-    fresh = _fresh(outcomes, frozenset(before))
+    fresh = _fresh(outcomes, frozenset(before), step, workload)
     yardstick = frontier or _best(row for row in fresh if step in (None, row.step) and workload in (None, row.workload))
     table = read_table(
         fresh,
@@ -138,18 +138,23 @@ def _samples(part: Any) -> Iterable[tuple[str, int]]:
         yield from found or part.calls().items()
 
 
-def _fresh(outcomes: Iterable[Outcome], fitted: frozenset[str]) -> list[Outcome]:
-    """The rows of tasks that the policy was not made on. Raises RecordsError where there are none."""
+def _fresh(
+    outcomes: Iterable[Outcome], fitted: frozenset[str], step: str | None, workload: str | None
+) -> list[Outcome]:
+    """The rows of tasks that the policy was not made on. Raises RecordsError where there are none of this step and workload."""
     used: dict[str, bool] = {}
+    here: set[str] = set()
     fresh = []
     for row in outcomes:
         if row.task_id not in used:
             used[row.task_id] = task_digest(row.task_id) in fitted
+        if step in (None, row.step) and workload in (None, row.workload):
+            here.add(row.task_id)
         if not used[row.task_id]:
             fresh.append(row)
-    if used and not fresh:
+    if here and all(used[task] for task in here):
         raise RecordsError(
-            f"the policy was chosen or certified on all of these {len(used)} tasks: they say nothing new of it. Record the workers on fresh tasks."
+            f"the policy was chosen or certified on all of these {len(here):,} tasks: they say nothing new of it. Record the workers on fresh tasks."
         )
     return fresh
 

@@ -92,7 +92,7 @@ def _best(space: Space, aim: Aim, path: Path) -> Choice:
     else:
         cost = path.cost.mean(axis=0)  # of all tasks: what is asked for is a cost, and costs are no labels
         share = np.divide(1 - aim.within, 1 - cost, out=np.full_like(cost, np.inf), where=cost < 1)
-        value = np.where(share <= 1, share * need, np.inf)
+        value = np.where(share <= 1 + 1e-9, share * need, np.inf)
     column = int(np.argmin(value))
     return Choice(path, column, float(min(share[column], 1.0)), float(value[column]))
 

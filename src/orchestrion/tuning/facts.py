@@ -128,7 +128,8 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     score, ``spared`` those of them that needed no label, because the answers are the same. ``n_min`` is the fewest labelled tasks that could
     certify the first promise; ``notes`` are findings about the records (duplicates, tasks left out, workers left out, a frontier
     that is not the best …), ``advice`` what would make the result better, each one sentence. ``label_next`` are the tasks that
-    ``Wish.label_next`` asked for. ``tried`` counts all policies that were tried, where ``points`` has only some of them.
+    ``Wish.label_next`` asked for. ``tried`` counts all policies that were tried, where ``points`` has only some of them. ``max_cost`` is
+    that of the wish: the first promise's quality is then what was found, and ``n_min`` is the fewest for any promise of use.
     """
 
     promises: tuple[Promise, ...]
@@ -148,3 +149,4 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     label_next: tuple[TaskToLabel, ...] = ()
     tried: int = 0
+    max_cost: float | None = None

@@ -69,4 +69,6 @@ def refuse_unlabelled(table: Table, *, least: int) -> None:
             "that are drawn from all (`orchestrion outcomes label --out labels.csv --sample 50`), and keep the rows of unlabelled tasks: "
             "they show how often workers agree."
         )
-    raise RecordsError(f"{said}Label tasks first: `orchestrion outcomes label --out labels.csv`.")
+    raise RecordsError(
+        f"{said}Label tasks first: `orchestrion outcomes label --out labels.csv` (of a file: `--records FILE`)."
+    )

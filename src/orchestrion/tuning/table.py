@@ -96,11 +96,11 @@ def read_table(
     named = {*workers, *([frontier] if frontier else [])} if workers else set()
     _refuse_unknown([*workers, *([frontier] if frontier else [])], by_task)
     _refuse_no_tag(group_by, by_task)
-    _refuse_selected(by_task, named)
+    _refuse_selected(by_task, named, free=samples is None)
     chosen = _workers(by_task, prices, named, frontier, notes)
     many = samples or {worker: _samples(worker, by_task) for worker in chosen}
     wanted = [(worker, n) for worker in chosen for n in range(many.get(worker, 1))]
-    whole = _whole(by_task, wanted, notes)
+    whole = _whole(by_task, wanted, notes, free=samples is None)
     drawn = picked(whole, {key: list(found.plain.values()) for key, found in by_task.items()})
     weights = _weights(whole, wanted, notes)
     cases = [
@@ -182,7 +182,7 @@ def _by_task(
         else:
             found.plain[row.worker, row.sample] = row
     if step and step not in steps:
-        raise RecordsError(f"the records have no step '{step}'.{nearest(step, sorted(steps))}")
+        raise RecordsError(f"the records have no step '{step}'.{nearest(step, sorted(filter(None, steps)))}")
     if not step and len(steps) > 1:
         raise RecordsError(
             f"the records are of several steps ({', '.join(sorted(steps))}), and a policy is one step's: name it with --step."
@@ -219,8 +219,9 @@ def _refuse_no_tag(tag: str | None, by_task: ByTask) -> None:
         )
 
 
-def _refuse_selected(by_task: ByTask, named: Collection[str]) -> None:
-    """A live cascade asks its frontier the hard tasks only: on those that have all answers, nothing can be promised of the rest."""
+def _refuse_selected(by_task: ByTask, named: Collection[str], *, free: bool) -> None:
+    """A live cascade asks its frontier the hard tasks only: on those that have all answers, nothing can be promised of the rest.
+    ``free``: the user may choose other workers; a policy that is tested asks those that it asks."""
     asked = Counter(worker for found in by_task.values() for worker in {worker for worker, _ in found.plain})
     for found in by_task.values():
         for (worker, _), row in found.plain.items():
@@ -228,11 +229,12 @@ def _refuse_selected(by_task: ByTask, named: Collection[str]) -> None:
                 continue
             live = row.run_id is not None or row.selected_by not in (None, "shadow", "import")
             if live and row.probability is None and asked[worker] < len(by_task):
+                others = "name with --workers those that were asked everything, " if free else ""
                 by = f"by policy '{row.selected_by}'" if row.selected_by else "by a policy, while it ran"
                 raise RecordsError(
                     f"'{worker}' was asked for {asked[worker]} of {len(by_task)} tasks, chosen {by}: the tasks that it answered are no fair sample, "
-                    "and a certificate on them would be false. Record every worker on the same tasks (a run of each with --policy), name with "
-                    "--workers those that were asked everything, or sample with a known probability (the field 'probability')."
+                    "and a certificate on them would be false. Record every worker on the same tasks (a run of each with --policy), "
+                    f"{others}or sample with a known probability (the field 'probability')."
                 )
 
 
@@ -268,7 +270,8 @@ def _workers(
         ("they were recorded on few of the tasks", few),
     ):
         if left_out:
-            notes.append(f"left out, because {why}: {', '.join(sorted(left_out))}.")
+            anyway = " --workers takes them all the same, on the tasks that all have." if left_out is few else ""
+            notes.append(f"left out, because {why}: {', '.join(sorted(left_out))}.{anyway}")
     return [worker for worker in priced if worker not in few | unscored or worker == frontier]
 
 
@@ -295,14 +298,13 @@ def _samples(worker: str, by_task: ByTask) -> int:
     return min(asked[int((1 - SAMPLED) * len(asked))], MOST_SAMPLES) if asked else 1
 
 
-def _whole(by_task: ByTask, wanted: Sequence[Cell], notes: list[str]) -> dict[TaskKey, Rows]:
+def _whole(by_task: ByTask, wanted: Sequence[Cell], notes: list[str], *, free: bool) -> dict[TaskKey, Rows]:
     """The tasks that have all of these answers."""
     whole = {key: found for key, found in by_task.items() if all(cell in found.plain for cell in wanted)}
     if not whole:
         who = ", ".join(dict.fromkeys(worker for worker, _ in wanted))
-        raise RecordsError(
-            f"no task was recorded with all of these workers: {who}. Name those to compare with --workers."
-        )
+        way_out = "Name those to compare with --workers." if free else "Record all of them on the same tasks."
+        raise RecordsError(f"no task was recorded with all of these workers: {who}. {way_out}")
     if len(whole) < len(by_task):
         notes.append(
             f"{len(by_task) - len(whole):,} of {len(by_task):,} tasks lack an answer of some worker, and were left out."

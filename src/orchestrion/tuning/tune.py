@@ -81,6 +81,7 @@ def tune(
         seconds=time.perf_counter() - began,
         label_next=label.tasks,
         tried=sum(path.cost.shape[1] for path in found),
+        max_cost=wish.max_cost,
     )
 
 
