@@ -267,6 +267,20 @@ def test_at_the_boundary_it_certifies_as_rarely_as_it_says(share):
     assert broken > 0.02 * n  # it is a test, and no wall
 
 
+def test_names_that_tell_easy_tasks_from_hard_ones_do_not_lead_the_bets():
+    """The test by groups may stop at any step: with the easy tasks first, it would have won before the hard ones come."""
+    certified = 0
+    for seed in range(12):
+        made = []
+        for row in records(480, seed=seed, harm={"cheap": 0.0}, quality={"frontier": 1.0}):
+            i = int(row.task_id[1:])
+            bad = i % 6 > 2 and i % 5 == 0 and row.worker == "cheap"
+            name = f"{'hard' if i % 6 > 2 else 'easy'}{i}"
+            made.append(replace(row, task_id=name, score=0.0 if bad else 1.0))
+        certified += tried(fixed("cheap"), made, group_by="user", seed=seed).certified  # and loses 10 %
+    assert certified <= 2
+
+
 def test_with_known_probabilities_at_the_boundary(monkeypatch):
     """Tasks are recorded with probability .9 or .3, and the hard ones are rare among those recorded."""
     broken, n = 0, 200
