@@ -13,7 +13,7 @@ from orchestrion.checks.judge import judge
 from orchestrion.checks.rules import length, matches
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.replay import replay
-from orchestrion.errors import RecordsError
+from orchestrion.errors import RecordsError, UsageError
 from orchestrion.policy.certificate import Target, task_digest
 from orchestrion.policy.combinators import (
     Mix,
@@ -153,6 +153,20 @@ def test_tasks_of_one_user_are_one_unit(rows):
 
 
 # Fresh tasks
+
+
+def test_tasks_that_were_one_unit_stay_one_without_being_told(rows):
+    low = Target(quality=0.85)
+    first = tried(fixed("middle"), rows, low, group_by="user")
+    again = records(400, seed=3, prefix="fresh")
+    second = tried(fixed("middle"), again, low, certificate=first.certificate)
+    assert (second.certificate.method, second.certificate.group_by) == ("betting, by group", "user")
+
+
+@pytest.mark.parametrize("more", [{"per_tag": "topic"}, {"batch": 100}])
+def test_what_is_not_tested_is_not_certified(rows, more):
+    with pytest.raises(UsageError, match="tune does"):
+        tried(fixed("middle"), rows, Target(**more))
 
 
 def test_what_tune_found_is_certified_again_on_fresh_tasks():
