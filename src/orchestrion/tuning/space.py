@@ -73,11 +73,12 @@ _PROMPT = frozenset({"tag", "text", "prompt:length", "prompt:numbers", "prompt:l
 
 class Staged(NamedTuple):
     """A stage over all tasks. ``gain``: quality above the frontier's (nan where a score is not known); ``passed``: there is an answer
-    to accept; ``cost`` in frontier calls."""
+    to accept; ``cost`` in frontier calls, and its ``mean``."""
 
     gain: Floats
     passed: NDArray[np.bool_]
     cost: Floats
+    mean: float
     signals: tuple[Mapping[str, float], ...]
 
 
@@ -121,15 +122,23 @@ class Path(NamedTuple):
 
 
 class Space:
-    """All structures over the tasks of a table. ``fit``: indices of the labelled tasks to learn from."""
+    """All structures over the tasks of a table. ``fit``: indices of the labelled tasks to learn from; ``seen``: of these and of others
+    that are no evidence for a certificate.
 
-    def __init__(self, cases: Sequence[Case], fit: Indices, frontier: str, samples: Mapping[str, int]) -> None:
+    What a stage costs is looked at in those alone, and elsewhere is their mean: a worker that spends more where it is wrong would
+    else tell the choice how it does on the certify half.
+    """
+
+    def __init__(
+        self, cases: Sequence[Case], fit: Indices, frontier: str, samples: Mapping[str, int], *, seen: Indices
+    ) -> None:
         self.cases = cases
         self.fit = fit
+        self.seen = seen
         self.frontier = frontier
         self.samples = samples
         spent = np.array([case.attempts[frontier, 0].spent for case in cases], float)
-        self.unit = float(spent.mean()) or 1.0
+        self.unit = float(spent[seen].mean()) or 1.0
         self.frontier_cost = spent / self.unit
         self.frontier_quality = np.array([_quality(case, case.attempts[frontier, 0]) for case in cases])
         self._stages: dict[Stage, Staged] = {}
@@ -155,11 +164,9 @@ class Space:
 
     def mean_cost(self, stage: Stage) -> float:
         """Of a whole stage, in frontier calls."""
-        calls = calls_of(dict(stage))
-        return (
-            float(np.mean([sum(case.attempts[c.worker, c.sample].spent for c in calls) for case in self.cases]))
-            / self.unit
-        )
+        calls, cases = calls_of(dict(stage)), [self.cases[i] for i in self.seen]
+        spent = [sum(case.attempts[call.worker, call.sample].spent for call in calls) for case in cases]
+        return float(np.mean(spent)) / self.unit
 
     @property
     def widths(self) -> range:
@@ -214,7 +221,11 @@ class Space:
             quality.append(_quality(case, agreed[0]) if agreed else 0.0)
             spent.append(sum(attempt.spent for attempt in attempts))
         gain = np.array(quality) - self.frontier_quality
-        return Staged(gain, np.array(passed), np.array(spent, float) / self.unit, tuple(rows))
+        own = np.array(spent, float) / self.unit
+        mean = float(own[self.seen].mean())
+        cost = np.full(len(own), mean)
+        cost[self.seen] = own[self.seen]
+        return Staged(gain, np.array(passed), cost, mean, tuple(rows))
 
     def path(self, structure: Structure, width: int) -> Path:
         """The policies of a structure, from cautious to bold."""
@@ -269,7 +280,7 @@ class Space:
             taken = (worth_fit >= rest_fit) & staged.passed[self.fit, None]
             before = self._design(structure[k - 1] if k else (), width)
             rests.append(before.on(train).learn(np.where(taken, worth_fit, rest_fit)))
-            step = staged.cost.mean() - (stages[k - 1].cost.mean() if k else 0.0)
+            step = staged.mean - (stages[k - 1].mean if k else 0.0)
             rest, rest_fit = predicted(rests[-1]) - step, rests[-1].on_fit() - step
         return Plan(rest >= 0, tuple(accepts[::-1]), tuple(gains[::-1]), tuple(worths[::-1]), tuple(rests[::-1]))
 
@@ -298,10 +309,10 @@ class Space:
             score, least = path.worth[k].coefficients(np.array([PRICES[column], 1.0])), 0.0
             if k + 1 < len(stages):
                 score = added(score, negated(path.rest[k + 1].coefficients(one)))
-                least = float(stages[k].cost.mean() - stages[k + 1].cost.mean())
+                least = stages[k].mean - stages[k + 1].mean
             policy = deferral(dict(path.structure[k]), added(score), least=least, otherwise=policy)
         enter = added(path.rest[0].coefficients(one))
-        return scored_router(enter, least=float(stages[0].cost.mean()), above=policy, below=self.frontier)
+        return scored_router(enter, least=stages[0].mean, above=policy, below=self.frontier)
 
 
 def _quality(case: Case, attempt: Attempt) -> float:

@@ -23,7 +23,7 @@ from orchestrion.tuning.per_tag import promise_each
 from orchestrion.tuning.points import points
 from orchestrion.tuning.promise import Made, Tuning, promise
 from orchestrion.tuning.space import Space
-from orchestrion.tuning.table import Case, cheapest_as_good, read_table, scored
+from orchestrion.tuning.table import Case, Table, cheapest_as_good, read_table, scored
 
 
 def tune(
@@ -53,9 +53,7 @@ def tune(
     frontier = wish.frontier or _best(halves.fit, table.workers)
     grounds = Grounds(table, prices or {}, models or {}, seed=wish.seed, group_by=wish.group_by)
     evidence = Evidence(halves.certify, table.unlabelled, frontier, grouped=halves.grouped, seed=wish.seed)
-    space = Space(
-        [*halves.fit, *halves.certify, *table.unlabelled], np.arange(len(halves.fit)), frontier, table.samples
-    )
+    space = _space(table, halves, frontier)
     asked = targets(wish)
     aims = [_aim(target, wish, halves) for target in asked]
     everything = [*halves.fit, *halves.certify]
@@ -110,6 +108,14 @@ def targets(wish: Wish) -> list[Target]:
         first = []
     asked = [share, mean, cheaper] if wish.share is not None else [mean, cheaper, share]
     return list(dict.fromkeys([*first, *asked]))
+
+
+def _space(table: Table, halves: Halves, frontier: str) -> Space:
+    """Tasks without labels are no evidence and help to choose, unless labels were picked among them."""
+    fit, judged = np.arange(len(halves.fit)), len(halves.fit) + len(halves.certify)
+    spare = 0 if any(case.picked for case in table.unlabelled) else len(table.unlabelled)
+    cases = [*halves.fit, *halves.certify, *table.unlabelled]
+    return Space(cases, fit, frontier, table.samples, seen=np.append(fit, np.arange(judged, judged + spare)))
 
 
 def _made(tuning: Tuning, target: Target, aim: Aim) -> Made:
