@@ -13,7 +13,7 @@ from orchestrion.checks.judge import judge
 from orchestrion.checks.rules import length, matches
 from orchestrion.engine.execution import SavedPolicy
 from orchestrion.engine.replay import replay
-from orchestrion.errors import RecordsError
+from orchestrion.errors import RecordsError, UsageError
 from orchestrion.policy.certificate import Target, task_digest
 from orchestrion.policy.combinators import (
     Mix,
@@ -155,6 +155,20 @@ def test_tasks_of_one_user_are_one_unit(rows):
 # Fresh tasks
 
 
+def test_tasks_that_were_one_unit_stay_one_without_being_told(rows):
+    low = Target(quality=0.85)
+    first = tried(fixed("middle"), rows, low, group_by="user")
+    again = records(400, seed=3, prefix="fresh")
+    second = tried(fixed("middle"), again, low, certificate=first.certificate)
+    assert (second.certificate.method, second.certificate.group_by) == ("betting, by group", "user")
+
+
+@pytest.mark.parametrize("more", [{"per_tag": "topic"}, {"batch": 100}])
+def test_what_is_not_tested_is_not_certified(rows, more):
+    with pytest.raises(UsageError, match="tune does"):
+        tried(fixed("middle"), rows, Target(**more))
+
+
 def test_what_tune_found_is_certified_again_on_fresh_tasks():
     made, fresh = records(240, seed=1, samples=2), records(400, seed=5, samples=2, prefix="fresh")
     for first in tune(made, Wish(frontier="frontier")).promises:
@@ -284,6 +298,20 @@ def test_at_the_boundary_it_certifies_as_rarely_as_it_says(share):
         broken += tried(policy, made, seed=seed).certified
     assert broken <= 0.1 * n + 2.5 * math.sqrt(0.1 * 0.9 * n)
     assert broken > 0.02 * n  # it is a test, and no wall
+
+
+def test_names_that_tell_easy_tasks_from_hard_ones_do_not_lead_the_bets():
+    """The test by groups may stop at any step: with the easy tasks first, it would have won before the hard ones come."""
+    certified = 0
+    for seed in range(12):
+        made = []
+        for row in records(480, seed=seed, harm={"cheap": 0.0}, quality={"frontier": 1.0}):
+            i = int(row.task_id[1:])
+            bad = i % 6 > 2 and i % 5 == 0 and row.worker == "cheap"
+            name = f"{'hard' if i % 6 > 2 else 'easy'}{i}"
+            made.append(replace(row, task_id=name, score=0.0 if bad else 1.0))
+        certified += tried(fixed("cheap"), made, group_by="user", seed=seed).certified  # and loses 10 %
+    assert certified <= 2
 
 
 def test_with_known_probabilities_at_the_boundary(monkeypatch):

@@ -181,6 +181,18 @@ def test_the_certify_half_says_nothing_to_the_choice():
     assert after.share < before.share < 1
 
 
+def test_what_cheap_answers_cost_on_the_certify_half_says_nothing_to_the_choice():
+    """A worker that thinks longer where it is wrong would tell by its costs how it does there."""
+    few = records(150, seed=3)
+    half = {case.task.id for case in split(read_table(few, prices={}), FRONTIER).certify}
+    dearer = [
+        replace(row, cost_usd=row.cost_usd * 4) if row.task_id in half and row.worker == "cheap" else row for row in few
+    ]
+    first, second = (tune(found, FRONTIER).promises[0] for found in (few, dearer))
+    assert second.cost > first.cost
+    assert second.policy == first.policy
+
+
 def test_a_saved_policy_decides_without_the_statistics(tuned, tmp_path):
     for i, promise in enumerate(tuned.promises):
         write_policy(tmp_path / f"{i}.json", SavedPolicy(promise.policy, certificate=promise.certificate))

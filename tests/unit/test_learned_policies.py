@@ -406,6 +406,13 @@ def test_the_most_calls_of_a_router_are_those_of_either_way():
     assert policy.calls() == {"a": 3, "b": 2, "dear": 1}
 
 
+def test_a_worker_whose_name_begins_with_another_ones_has_verdicts_of_its_own():
+    policy = deferral({"gpt:short": 1}, {"verdict:gpt:short:ok": 1.0}, least=0.5, otherwise="gpt")
+    assert policy.calls() == {"gpt:short": 1, "gpt": 1}
+    with pytest.raises(ValueError, match="looks at 'verdict:gpt:ok', but only 'otherwise' asks 'gpt'"):
+        deferral({"gpt:short": 1}, {"verdict:gpt:ok": 1.0}, least=0.5, otherwise="gpt")
+
+
 def test_a_router_cannot_look_at_answers():
     with pytest.raises(ValueError, match="looks at 'agree:a', and a scored_router chooses before any answer"):
         scored_router({"one": 1.0, "agree:a": 1.0}, least=0, above="a", below="b")

@@ -48,7 +48,7 @@ class Deferral:
         object.__setattr__(self, "otherwise", as_policy(self.otherwise))
         object.__setattr__(self, "_calls", calls_of(self.workers))
         for worker in self.otherwise.calls().keys() - self.workers.keys():
-            if name := self._score.of_worker(worker):
+            if name := self._score.of_worker(worker, self.workers):
                 raise ValueError(f"the score looks at {name!r}, but only 'otherwise' asks {worker!r}, afterwards")
 
     def next(self, task: Task, history: tuple[Attempt, ...], funds: Funds) -> Decision:

@@ -30,7 +30,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any, TypeAlias
 from zlib import crc32
@@ -135,11 +135,17 @@ class Score:
         """The signals that exist only after an answer."""
         return tuple(name for name in self.coefficients if form_of(name) not in _BEFORE)
 
-    def of_worker(self, worker: str) -> str | None:
-        """A signal of this worker's answers that is looked at, if there is one."""
+    def of_worker(self, worker: str, known: Iterable[str] = ()) -> str | None:
+        """A signal of this worker's answers that is looked at, if there is one.
+
+        A verdict's name may begin with several workers' names, as "verdict:gpt:short:schema" does with "gpt" and "gpt:short": it is
+        the longest one's, of this worker and those that are ``known``.
+        """
+        longer = tuple(f"{other}:" for other in known if other.startswith(f"{worker}:"))
         for name in self.of_answers:
             form, _, rest = name.partition(":")
-            if form in _OF_WORKER and (rest == worker or (form == "verdict" and rest.startswith(f"{worker}:"))):
+            verdict = form == "verdict" and rest.startswith(f"{worker}:") and not rest.startswith(longer)
+            if form in _OF_WORKER and (rest == worker or verdict):
                 return name
         return None
 

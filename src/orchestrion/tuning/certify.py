@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestrion.domain import Outcome, Price, usd
 from orchestrion.engine.execution import SavedPolicy
-from orchestrion.errors import RecordsError
+from orchestrion.errors import RecordsError, UsageError
 from orchestrion.policy.certificate import Target, task_digest
 from orchestrion.policy.combinators import Agreement, Fixed, Mix, fixed
 from orchestrion.policy.learned import Deferral
@@ -55,10 +55,15 @@ def certify(
     """Whether a policy, as it is, keeps what ``target`` says of the frontier's quality; with its new certificate where it does.
 
     Tasks that the policy was chosen or certified on are left out; all others that are labelled test it. ``frontier`` None: the
-    worker that scores best on them. Raises RecordsError for records that show nothing of this policy, or only of tasks that were
-    chosen by its own answers.
+    worker that scores best on them. ``group_by`` None: as the policy's certificate says. Raises RecordsError for records that show
+    nothing of this policy, or only of tasks that were chosen by its own answers, UsageError for a target that ``tune`` alone tests.
     """
+    if target.per_tag or target.batch:
+        raise UsageError(
+            "certify tests a promise about all tasks of the traffic: one of each tag or of a batch, tune does."
+        )
     before = saved.certificate.fitted if saved.certificate else ()
+    group_by = group_by or (saved.certificate.group_by if saved.certificate else None)
     fresh = _fresh(outcomes, frozenset(before), step, workload)
     yardstick = frontier or _best(row for row in fresh if step in (None, row.step) and workload in (None, row.workload))
     table = read_table(

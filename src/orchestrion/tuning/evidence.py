@@ -19,7 +19,7 @@ from orchestrion.policy.protocol import Policy
 from orchestrion.tuning import betting, exact, sparse
 from orchestrion.tuning.bounds import clopper_pearson
 from orchestrion.tuning.drive import Driven, drive
-from orchestrion.tuning.learn import Floats
+from orchestrion.tuning.learn import Floats, Indices
 from orchestrion.tuning.share import count_worse
 from orchestrion.tuning.share import p_value as share_p_value
 from orchestrion.tuning.table import Case, passed
@@ -122,13 +122,24 @@ class Evidence:
     def _levels(self) -> Floats:
         return np.array([_level(self.seed, case) for case in self.cases])
 
-    def _betting(self, quality: Floats, frontier: Floats) -> Test:
+    @cached_property
+    def _by_chance(self) -> Indices:
+        """The tasks in an order by chance, group by group: a bettor who looks at every step must not be led by names, which may tell
+        the easy tasks from the hard ones, nor by how large a group is."""
         groups = [case.group for case in self.cases]
+        names = sorted(set(groups))
+        place = dict(zip(names, np.random.default_rng(self.seed).permutation(len(names)).tolist(), strict=True))
+        return np.argsort([place[group] for group in groups], kind="stable")
+
+    def _betting(self, quality: Floats, frontier: Floats) -> Test:
+        order = self._by_chance
+        quality, frontier, weights = quality[order], frontier[order], self._weights[order]
+        groups = [self.cases[i].group for i in order]
 
         def p_value(loss: float) -> float:
             bets = betting.paired(quality, frontier, rho=max(1 - loss, 0.0))
             if self.weighted:
-                bets = betting.weighted(bets, self._weights, cap=self._cap)
+                bets = betting.weighted(bets, weights, cap=self._cap)
             return betting.p_value(betting.clustered(bets, groups) if self.grouped else bets)
 
         def bound(delta: float) -> float:
