@@ -489,7 +489,7 @@ def test_tasks_of_another_workload_do_not_count_as_left_out(tuner, tmp_path):
         list(outcomes)
         return CERTIFIED
 
-    sys.modules["orchestrion.tuning.certify"].certify = certify
+    vars(sys.modules["orchestrion.tuning.certify"])["certify"] = certify
     here = strict_json(say("certify", "policy.json", "records.jsonl", "--workload", "demo", "--json").stdout)
     there = strict_json(say("certify", "policy.json", "records.jsonl", "--workload", "other", "--json").stdout)
     assert (here["left_out"], there["left_out"]) == (1, 0)
