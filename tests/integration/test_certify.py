@@ -257,7 +257,7 @@ def test_rows_that_a_live_policy_asked_for_are_refused(rows):
 
 def test_a_worker_that_never_met_the_frontier_is_refused_with_a_way_out_that_there_is(rows):
     apart = [row for row in rows if (row.worker == "cheap") == (row.task_id < "t2")]
-    with pytest.raises(RecordsError, match="no task was recorded with all .* Record all of them on the same tasks"):
+    with pytest.raises(RecordsError, match=r"no task was recorded with all .* Record all of them on the same tasks"):
         tried(fixed("cheap"), apart)
 
 

@@ -481,7 +481,7 @@ def test_a_number_that_json_does_not_have_is_named(tmp_path):
     assert "JSON has no NaN" in say("tune", file, status=2)
 
 
-def test_tasks_of_another_workload_do_not_count_as_left_out(tuner, tmp_path):
+def test_tasks_of_another_workload_do_not_count_as_left_out(tuner, tmp_path, monkeypatch):
     used = replace(CERTIFICATE, fitted=(task_digest("t119"),))
     write_policy(tmp_path / "policy.json", SavedPolicy(CERTIFIED.policy, certificate=used))
 
@@ -489,7 +489,7 @@ def test_tasks_of_another_workload_do_not_count_as_left_out(tuner, tmp_path):
         list(outcomes)
         return CERTIFIED
 
-    sys.modules["orchestrion.tuning.certify"].certify = certify
+    monkeypatch.setitem(sys.modules, "orchestrion.tuning.certify", SimpleNamespace(certify=certify))
     here = strict_json(say("certify", "policy.json", "records.jsonl", "--workload", "demo", "--json").stdout)
     there = strict_json(say("certify", "policy.json", "records.jsonl", "--workload", "other", "--json").stdout)
     assert (here["left_out"], there["left_out"]) == (1, 0)
