@@ -185,7 +185,8 @@ def test_what_cheap_answers_cost_on_the_certify_half_says_nothing_to_the_choice(
     few = records(150, seed=3)
     half = {case.task.id for case in split(read_table(few, prices={}), FRONTIER).certify}
     dearer = [
-        replace(row, cost_usd=row.cost_usd * 4) if row.task_id in half and row.worker == "cheap" else row for row in few
+        replace(row, cost_usd=(row.cost_usd or 0) * 4) if row.task_id in half and row.worker == "cheap" else row
+        for row in few
     ]
     first, second = (tune(found, FRONTIER).promises[0] for found in (few, dearer))
     assert second.cost > first.cost
