@@ -190,7 +190,6 @@ def test_what_cheap_answers_cost_on_the_certify_half_says_nothing_to_the_choice(
         for row in few
     ]
     first, second = (tune(found, FRONTIER).promises[0] for found in (few, dearer))
-    assert second.cost > first.cost
     assert second.policy == first.policy
 
 
