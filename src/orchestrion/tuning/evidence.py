@@ -74,6 +74,11 @@ class Evidence:
         """Whether tasks were recorded with unequal probabilities."""
         return self._cap > 1
 
+    @property
+    def labels(self) -> int:
+        """Labelled tasks that may test a policy's mean quality, picked ones among them."""
+        return len(self.cases) + sum(bool(case.picked and len(case.scores) == len(case.attempts)) for case in self.more)
+
     def measure(self, policy: Policy) -> Measured:
         """Put the policy's own ``next`` over every task; once for each policy."""
         weights = self._weights / (self._weights.mean() if self.cases else 1.0)

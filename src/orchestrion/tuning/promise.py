@@ -236,7 +236,8 @@ def _rounded(share: float, digits: int = DIGITS) -> float:
 
 def _refused(tuning: Tuning, target: Target, aim: Aim) -> Promise | None:
     """What can be said before any policy is tested."""
-    frontier, have = tuning.space.frontier, len(tuning.halves.certify)
+    frontier, certify = tuning.space.frontier, tuning.halves.certify
+    have = len(certify) if target.kind == "share" else tuning.evidence.labels
     if not tuning.paths:
         return nothing(tuning, target, f"no worker is cheaper than the frontier '{frontier}'", labels=None)
     if aim.within is not None and aim.within >= 1:

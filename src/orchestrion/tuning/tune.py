@@ -56,7 +56,7 @@ def tune(
     everything = [*halves.fit, *halves.certify]
     space = Space(everything, np.arange(len(halves.fit)), frontier, table.samples)
     asked = targets(wish)
-    aims = [_aim(target, wish, halves) for target in asked]
+    aims = [_aim(target, wish, evidence) for target in asked]
     n_min = fewest(asked[0], aims[0].delta, _level(frontier, halves))
     found = paths(space, aims[0])
     oracle = _oracle(frontier, table.workers, everything)
@@ -115,16 +115,16 @@ def _made(tuning: Tuning, target: Target, aim: Aim) -> Made:
     return promise_each(tuning, target, aim) if target.per_tag else promise(tuning, target, aim)
 
 
-def _aim(target: Target, wish: Wish, halves: Halves) -> Aim:
+def _aim(target: Target, wish: Wish, evidence: Evidence) -> Aim:
     delta = 1 - target.confidence
     if target.batch:
         if delta >= 0.5:
             raise UsageError(f"a promise about a batch needs a confidence above 0.5, not {target.confidence:g}.")
-        delta = batch_delta(delta, len(halves.certify), target.batch)
+        delta = batch_delta(delta, len(evidence.cases), target.batch)
     if target.kind == "share":
-        return Aim(1 - (target.share or 0), delta, len(halves.certify), worth=target.quality)
+        return Aim(1 - (target.share or 0), delta, len(evidence.cases), worth=target.quality)
     within = wish.max_cost if not target.quality else None
-    return Aim(1 - target.quality, delta, len(halves.certify), within=within)
+    return Aim(1 - target.quality, delta, evidence.labels, within=within)
 
 
 def _best(cases: Sequence[Case], workers: Sequence[str]) -> str:
