@@ -70,7 +70,7 @@ class Process:
         holds = self.ledger.hold(account, demands, run=run)
         if holds:
             calls = "[" + ",".join(f'[{hold},"w",0,[]]' for hold in holds) + "]"
-            self.database.writer.put("ask", (run, "", "s", 0, 0, "", None, calls))
+            self.database.writer.put("ask", (run, "", "s", 0, 0, "", None, calls, None))
         return holds
 
     async def held(self, account: str, demands: list[Amounts], run: int) -> list[int] | None:
