@@ -422,8 +422,11 @@ def test_labels_picked_where_answers_differ_are_evidence():
     assert len(first.label_next) == 60
     second = tune(labelled_back(truth, first.label_next, known), FRONTIER)
     assert (second.labels, second.unlabelled) == (120, 380)
-    methods = {p.certificate.method for p in second.promises if p.certificate and p.target.kind == "mean"}
-    assert methods == {"exact, labels where answers differ"}
+    asked = second.promises[
+        0
+    ]  # the tasks were picked for its policy; those of the other promises may ask other workers
+    assert asked.certificate
+    assert asked.certificate.method == "exact, labels where answers differ"
     assert second.promises[0].cost_ratio.value <= first.promises[0].cost_ratio.value + 0.02
     fresh = records(3000, seed=78, prefix="fresh")
     inner, share = unfolded(second.promises[0].policy, "frontier")
